@@ -1,0 +1,81 @@
+"""gigq_nb as shipped: a queue, and one detached worker with two children."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+
+from gigq_nb import Job, JobQueue, Workflow
+from tests.bench.contenders.base import PATIENCE_S, WORKERS, Contender
+
+FILL_AT_ONCE = 50_000
+A_YEAR = timedelta(days=365)
+
+
+class GigqNb(Contender):
+    heals_itself = True
+    options: dict[str, Any] = {}
+
+    def open(self) -> None:
+        self.path = str(self.folder / "gigq_nb.db")
+        self.queue = JobQueue(self.path, **self.options)
+
+    def launch(self) -> None:
+        self.queue.start_worker(concurrency=WORKERS)
+
+    def submit(self, function: str, x: Any) -> Any:
+        return self.queue.submit(getattr(self.functions, function), x)
+
+    def submit_bulk(self, function: str, xs: Sequence[Any], chunk: int | None = None) -> Any:
+        return self.queue.map(getattr(self.functions, function), xs)
+
+    def result(self, handle: Any) -> Any:
+        return handle.result(timeout=PATIENCE_S)
+
+    def results(self, handles: Any) -> list[Any]:
+        return super().results(handles) if isinstance(handles, list) else handles.results()
+
+    def _job(self, function: str, x: Any, **options: Any) -> Job:
+        return Job(name=function, function=getattr(self.functions, function), params={"x": x}, **options)
+
+    def chain(self, length: int) -> None:
+        workflow = Workflow("chain")
+        job = workflow.add_job(self._job("noop", 1))
+        for _ in range(length - 1):
+            job = workflow.add_job(self._job("noop", 1), depends_on=[job])
+        self.result(workflow.submit_all(self.queue)[-1])
+
+    def fan(self, width: int) -> None:
+        workflow = Workflow("fan")
+        first = workflow.add_job(self._job("noop", 1))
+        middle = [workflow.add_job(self._job("noop", 1), depends_on=[first]) for _ in range(width)]
+        workflow.add_job(self._job("noop", 1), depends_on=middle)
+        self.result(workflow.submit_all(self.queue)[-1])
+
+    def submit_probes(self, count: int) -> Any:
+        return self.queue.submit_many([self._job("stamp", i, priority=1) for i in range(count)])
+
+    def fill(self, kind: str, count: int) -> None:
+        """By its own verbs: it is quick enough, and no table is written behind its back."""
+        options: dict[str, Any] = {"priority": -1}
+        if kind == "delayed":
+            options["delay"] = A_YEAR
+        if kind == "blocked":
+            options["dependencies"] = [self.queue.submit(self._job("noop", 0, delay=A_YEAR))]
+        for begin in range(0, count, FILL_AT_ONCE):
+            size = min(FILL_AT_ONCE, count - begin)
+            if kind == "finished":
+                self._finish(size)
+            else:
+                self.queue.submit_many([self._job("noop", 0, **options) for _ in range(size)])
+        if kind == "finished":
+            self.queue.stop_worker()
+
+    def _finish(self, count: int) -> None:
+        self.queue.start_worker(concurrency=WORKERS)
+        self.queue.map(self.functions.noop, range(count)).wait()
+
+
+class GigqNbProcess(GigqNb):
+    """No fsync: survives the kill of every process, not a power cut. Never the default; an extra column."""
+
+    options = {"durability": "process"}

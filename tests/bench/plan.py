@@ -1,0 +1,163 @@
+"""What is measured: the cases, their sizes, and who takes part in each."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+
+OURS = ("gigq_nb", "gigq_nb-process")
+PEERS = ("gigq", "huey")
+POOLS = ("dask", "ipyparallel", "loky")
+EVERYBODY = (*OURS, *PEERS, *POOLS, "sqlite")
+SHIPPED = ("gigq_nb", "gigq-shipped", "huey-shipped")
+
+# Ten thousand no-ops take these half a minute; a fifth of them says the same. (It favours gigq, whose claims scan what
+# is pending.)
+SLOW = ("gigq", "huey", "dask", "ipyparallel")
+
+GROWTH_KINDS = ("pending", "blocked", "delayed", "finished")
+GROWTH_SIZES = (1_000, 10_000, 100_000, 1_000_000)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """One measure with its sizes, and its contenders. `slow` replaces sizes for the contenders that need it."""
+
+    name: str
+    measure: str
+    size: dict
+    contenders: tuple[str, ...]
+    slow: dict = field(default_factory=dict)
+    limit_s: float = 120
+
+    def size_for(self, contender: str) -> dict:
+        return self.size | (self.slow if contender.removesuffix("-shipped") in SLOW else {})
+
+    def only(self, names: list[str]) -> "Case":
+        return replace(self, contenders=tuple(each for each in self.contenders if each in names))
+
+
+def full() -> list[Case]:
+    return [
+        *_submit(10_000, 2_000, EVERYBODY),
+        *_end_to_end(10_000, 2_000, EVERYBODY, cold=True),
+        Case(name="latency", measure="latency", size={"jobs": 200, "seconds": 20}, contenders=EVERYBODY),
+        Case(name="latency, as shipped", measure="latency", size={"jobs": 200, "seconds": 30}, contenders=SHIPPED),
+        *_growth(GROWTH_KINDS, GROWTH_SIZES, ("gigq_nb", *PEERS, "sqlite"), probes=10_000),
+        Case(name="chain of 200", measure="graph", size={"shape": "chain", "jobs": 200}, contenders=EVERYBODY),
+        Case(name="fan 1 → 1000 → 1", measure="graph", size={"shape": "fan", "jobs": 1000}, contenders=EVERYBODY),
+        Case(name="idle", measure="idle", size={"settle_s": 5, "seconds": 20}, contenders=EVERYBODY[:-1]),
+        Case(name="idle, as shipped", measure="idle", size={"settle_s": 5, "seconds": 20}, contenders=SHIPPED),
+        *_recovery(10, 10, ("gigq_nb", *PEERS, *POOLS)),
+        *(_frame(rows) for rows in (100_000, 1_000_000)),
+        Case(
+            name="live view, 1,000,000 jobs",
+            measure="view",
+            size={"jobs": 1_000_000},
+            contenders=("gigq_nb",),
+            limit_s=600,
+        ),
+        *(_lengths(ms, jobs, EVERYBODY[:-1]) for ms, jobs in ((1, 2000), (10, 500), (100, 60))),
+        *(
+            _payload(label, size, jobs, EVERYBODY)
+            for label, size, jobs in (("1 kB", 1000, 100), ("1 MB", 10**6, 10), ("100 MB", 10**8, 1))
+        ),
+        *(_submitters(count, 3, (*OURS, *PEERS, "sqlite")) for count in (1, 2, 4)),
+    ]
+
+
+def quick() -> list[Case]:
+    """What a change is most likely to break; small sizes, the contenders that start fast."""
+    few = ("gigq_nb", *PEERS, "loky", "sqlite")
+    return [
+        *_submit(3_000, 500, few),
+        *_end_to_end(5_000, 500, few, cold=False),
+        Case(name="latency, as shipped", measure="latency", size={"jobs": 50, "seconds": 3}, contenders=("gigq_nb",)),
+        Case(name="latency", measure="latency", size={"jobs": 50, "seconds": 3}, contenders=few),
+        *_growth(("pending", "finished"), (1_000, 100_000), ("gigq_nb", "huey", "sqlite"), probes=3_000),
+        Case(name="chain of 200", measure="graph", size={"shape": "chain", "jobs": 200}, contenders=few),
+        Case(name="fan 1 → 1000 → 1", measure="graph", size={"shape": "fan", "jobs": 1000}, contenders=few),
+        Case(name="idle", measure="idle", size={"settle_s": 1, "seconds": 5}, contenders=("gigq_nb",)),
+        *_recovery(3, 3, ("gigq_nb",)),
+        _frame(100_000),
+        _lengths(10, 100, few[:-1]),
+        _payload("1 MB", 10**6, 5, few),
+        *(_submitters(count, 1, ("gigq_nb",)) for count in (1, 2, 4)),
+    ]
+
+
+def _submit(jobs: int, slow_jobs: int, contenders: tuple[str, ...]) -> Iterator[Case]:
+    """Durable queues take jobs in with no worker there; a pool must run while it does."""
+    for name, bulk, times in (("submit one by one", False, 1), ("submit in bulk", True, 5)):
+        size, slow = {"jobs": times * jobs, "bulk": bulk}, {"jobs": times * slow_jobs}
+        durable = tuple(each for each in contenders if each not in POOLS)
+        yield Case(name=name, measure="submit", size=size, slow=slow, contenders=durable)
+        if pools := tuple(each for each in contenders if each in POOLS):
+            yield Case(name=name, measure="submit", size=size | {"running": True}, slow=slow, contenders=pools)
+
+
+def _end_to_end(jobs: int, slow_jobs: int, contenders: tuple[str, ...], *, cold: bool) -> Iterator[Case]:
+    """Cold, only those that keep jobs without a worker, and loky, which starts its processes at the first submit."""
+    for name, bulk in (("end to end, one by one", False), ("end to end, bulk", True)):
+        size, slow = {"jobs": jobs, "bulk": bulk}, {"jobs": slow_jobs}
+        yield Case(name=name, measure="end_to_end", size=size, slow=slow, contenders=contenders)
+        if cold:
+            late = tuple(each for each in contenders if each not in ("dask", "ipyparallel", "sqlite"))
+            yield Case(
+                name=f"{name}, workers started afterwards",
+                measure="end_to_end",
+                size=size | {"cold": True},
+                slow=slow,
+                contenders=late,
+            )
+
+
+def _growth(kinds: tuple[str, ...], sizes: tuple[int, ...], contenders: tuple[str, ...], probes: int) -> Iterator[Case]:
+    for kind in kinds:
+        for others in sizes:
+            slow_probes = min(
+                probes // 10, max(20, 10_000_000 // others // 10)
+            )  # gigq needs 0.3 ms for every 1,000 pending
+            yield Case(
+                name=growth_name(kind, others),
+                measure="growth",
+                size={"kind": kind, "others": others, "probes": probes},
+                slow={"probes": slow_probes},
+                contenders=contenders,
+                limit_s=300,
+            )
+
+
+def growth_name(kind: str, others: int) -> str:
+    return f"{others:,} others {kind}"
+
+
+def _recovery(kills: int, limit_s: float, contenders: tuple[str, ...]) -> Iterator[Case]:
+    """The peers are killed once a turn: those that do not come back would wait out the limit each time."""
+    size = {"kills": kills, "limit_s": limit_s}
+    ours = tuple(each for each in contenders if each in OURS)
+    yield Case(name="recovery after SIGKILL", measure="recovery", size=size, contenders=ours)
+    if others := tuple(each for each in contenders if each not in OURS):
+        yield Case(name="recovery after SIGKILL", measure="recovery", size=size | {"kills": 1}, contenders=others)
+
+
+def _frame(rows: int) -> Case:
+    return Case(
+        name=f"{rows:,} jobs as a DataFrame", measure="frame", size={"rows": rows}, contenders=("gigq_nb",), limit_s=600
+    )
+
+
+def _lengths(ms: int, jobs: int, contenders: tuple[str, ...]) -> Case:
+    return Case(name=f"jobs of {ms} ms", measure="lengths", size={"ms": ms, "jobs": jobs}, contenders=contenders)
+
+
+def _payload(label: str, size: int, jobs: int, contenders: tuple[str, ...]) -> Case:
+    return Case(
+        name=f"arguments and results of {label}",
+        measure="payloads",
+        size={"bytes": size, "jobs": jobs},
+        contenders=contenders,
+    )
+
+
+def _submitters(count: int, seconds: float, contenders: tuple[str, ...]) -> Case:
+    name = "one submitter" if count == 1 else f"{count} submitters at once"
+    return Case(name=name, measure="submitters", size={"submitters": count, "seconds": seconds}, contenders=contenders)
