@@ -1,0 +1,107 @@
+"""Durable background jobs for notebooks: a function or a cell becomes a job in one SQLite file.
+
+>>> from gigq_nb import JobQueue
+>>> queue = JobQueue("jobs.db")          # doctest: +SKIP
+>>> worker = queue.start_worker()        # doctest: +SKIP
+>>> job = queue.submit(pow, 2, 10)       # doctest: +SKIP
+>>> job.result()                         # doctest: +SKIP
+1024
+
+In a notebook: ``%load_ext gigq_nb``, then ``%gigq connect jobs.db``.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+# Names are loaded when they are used (PEP 562): a kernel that imports gigq_nb waits neither for pandas nor for widgets.
+_HOMES = {
+    "Batch": "handle",
+    "GigQError": "errors",
+    "Job": "job",
+    "JobCancelled": "errors",
+    "JobFailed": "errors",
+    "JobHandle": "handle",
+    "JobLost": "errors",
+    "JobNotFound": "errors",
+    "JobQueue": "queue",
+    "JobStatus": "states",
+    "JobTimeout": "errors",
+    "NotSerializable": "errors",
+    "Retry": "policies",
+    "Secret": "payload",
+    "Task": "task",
+    "WaitTimeout": "errors",
+    "Worker": "runtime.worker",
+    "Workflow": "workflow",
+    "as_completed": "handle",
+    "close_connections": "compat",
+    "connect": "queue",
+    "current_job": "runtime.context",
+    "progress": "runtime.context",
+    "setup_logging": "compat",
+    "task": "task",
+    "track": "runtime.context",
+    "wait": "handle",
+}
+
+__all__ = ["__version__", "load_ipython_extension", "unload_ipython_extension", *_HOMES]  # noqa: PLE0604
+
+if TYPE_CHECKING:
+    from .compat import close_connections as close_connections
+    from .compat import setup_logging as setup_logging
+    from .errors import GigQError as GigQError
+    from .errors import JobCancelled as JobCancelled
+    from .errors import JobFailed as JobFailed
+    from .errors import JobLost as JobLost
+    from .errors import JobNotFound as JobNotFound
+    from .errors import JobTimeout as JobTimeout
+    from .errors import NotSerializable as NotSerializable
+    from .errors import WaitTimeout as WaitTimeout
+    from .handle import Batch as Batch
+    from .handle import JobHandle as JobHandle
+    from .handle import as_completed as as_completed
+    from .handle import wait as wait
+    from .job import Job as Job
+    from .payload import Secret as Secret
+    from .policies import Retry as Retry
+    from .queue import JobQueue as JobQueue
+    from .queue import connect as connect
+    from .runtime.context import current_job as current_job
+    from .runtime.context import progress as progress
+    from .runtime.context import track as track
+    from .runtime.worker import Worker as Worker
+    from .states import JobStatus as JobStatus
+    from .task import Task as Task
+    from .task import task as task
+    from .workflow import Workflow as Workflow
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module 'gigq_nb' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f".{home}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
+def load_ipython_extension(ipython: Any) -> None:
+    """``%load_ext gigq_nb``: the magics ``%gigq`` and ``%%gigq``."""
+    from .notebook.magics import load
+
+    load(ipython)
+
+
+def unload_ipython_extension(ipython: Any) -> None:
+    """``%unload_ext gigq_nb``."""
+    from .notebook.magics import unload
+
+    unload(ipython)

@@ -1,0 +1,719 @@
+"""``JobQueue``: one SQLite file, with the verbs of its users. Every number and text it returns is read from the file."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import itertools
+import json
+import time
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from . import loading, payload
+from .errors import InvalidArgument, InvalidType, JobNotFound, NotConnected
+from .handle import Batch, Futures, JobHandle
+from .job import BatchRow, Counts, ExecutionRow, Job, JobRow
+from .policies import clean_name, duration_s, whole_number
+from .states import FINAL, JobStatus
+from .store import pruning, reads, transitions
+from .store.db import Database, resolve
+from .submission import Submitter
+from .task import Task
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from .runtime.bell import Bell
+
+_FINAL = frozenset(status.value for status in FINAL)
+_WAIT_S = 1.0
+
+
+class JobQueue:
+    """One queue file: submit, look, wait, cancel, retry.
+
+    Args:
+        db_path: The file; made with mode 0600 when it is not there.
+        initialize: Make a missing file (GigQ's parameter).
+        durability: ``"power"``: an acknowledged submit survives a power cut (fsync before the answer).
+            ``"process"``: it survives the death of every process, but not a power cut.
+
+    Raises:
+        NotAQueue, QueueTooNew, QueueReadOnly, NetworkFileSystem, …: what is there cannot be used, and was left untouched.
+    """
+
+    def __init__(self, db_path: Any = "gigq.db", initialize: bool = True, *, durability: str = "power") -> None:
+        if durability not in ("power", "process"):
+            raise InvalidArgument("durability is 'power' (fsync before each answer) or 'process'")
+        self._database = Database(db_path, create=initialize, durable=durability == "power")
+        self._durability = durability
+        self._submitter: Submitter | None = None
+        self._bell_: Bell | None = None
+        self._futures_: Futures | None = None
+
+    @property
+    def path(self) -> Path:
+        """The absolute path of the file."""
+        return self._database.path
+
+    @property
+    def db_path(self) -> str:
+        """The path as GigQ's users know it."""
+        return str(self._database.path)
+
+    def __reduce__(self) -> Any:
+        return functools.partial(JobQueue, durability=self._durability), (str(self.path), False)
+
+    # ------------------------------------------------------------------------------------------ submitting
+
+    def submit(self, what: Job | Task | Callable[..., Any], /, *args: Any, **kwargs: Any) -> JobHandle:
+        """Submit a :class:`Job`, or a function with its arguments. When it returns, the job is on the disk.
+
+        Args:
+            what: A Job, a ``@task``, or any callable.
+            args: Positional arguments; a handle among them is a parent, and arrives as its result.
+            kwargs: Keyword arguments, likewise.
+
+        Raises:
+            NotSerializable: names what cannot leave this process; nothing was stored.
+            JobNotFound, CycleError: a dependency is unknown or circular; nothing was stored.
+            InvalidType, InvalidArgument: the arguments do not fit the function.
+        """
+        now = _now_ms()
+        if isinstance(what, Job):
+            if args or kwargs:
+                raise InvalidType("a Job has its arguments in params; submit(job) takes no others")
+            task, job = self._submit.from_job(what, now)
+        else:
+            task, job = self._submit.from_call(what if isinstance(what, Task) else _plain_task(what), args, kwargs)
+        self._submit.store([task], [job], now)
+        self._bell.ring("w")
+        return JobHandle(job.id, self)
+
+    def submit_many(self, jobs: Iterable[Job], *, name: str | None = None) -> Batch:
+        """Submit many :class:`Job` objects in one transaction: all of them or none.
+
+        Args:
+            jobs: They may depend on each other, in any order.
+            name: What to call the batch.
+        """
+        some = list(jobs)
+        for one in some:
+            if not isinstance(one, Job):
+                raise InvalidType(f"submit_many takes Job objects, not {type(one).__name__}; for calls of one function use map")
+        if not some:
+            raise InvalidArgument("submit_many has nothing to do: the list of jobs is empty")
+        return self._submit_batch(some, clean_name(name or some[0].name), "map")
+
+    def _submit_batch(self, jobs: Sequence[Job], name: str, kind: str) -> Batch:
+        now = _now_ms()
+        pairs = [self._submit.from_job(one, now) for one in jobs]
+        tasks = {task.digest: task for task, _ in pairs}
+        number = self._submit.store(list(tasks.values()), [job for _, job in pairs], now, batch=(name, kind))
+        self._bell.ring("w")
+        assert number is not None
+        return Batch(self, number, [job.id for _, job in pairs])
+
+    def map(
+        self,
+        function: Task | Callable[..., Any],
+        /,
+        *iterables: Iterable[Any],
+        product: bool = False,
+        batch_name: str | None = None,
+        **lists: Iterable[Any],
+    ) -> Batch:
+        """One job for each set of arguments, in one transaction.
+
+        Args:
+            function: A ``@task`` or any callable.
+            iterables: Positional arguments, taken in step as by the builtin ``map``; the lengths must agree.
+            product: Combine all keyword lists with each other instead of taking them in step.
+            batch_name: What to call the batch; the function's name if not given.
+            lists: Keyword arguments, each a list: ``map(train, lr=[.1, .01], depth=[3, 5], product=True)``.
+
+        Raises:
+            InvalidArgument: the lists are empty or of different lengths.
+        """
+        task = function if isinstance(function, Task) else _plain_task(function)
+        calls = _calls(iterables, lists, product)
+        now = _now_ms()
+        tasks, jobs = self._submit.from_calls(task, calls)
+        number = self._submit.store(tasks, jobs, now, batch=(clean_name(batch_name or task.name, "batch_name"), "map"))
+        self._bell.ring("w")
+        assert number is not None
+        return Batch(self, number, [job.id for job in jobs])
+
+    @property
+    def _submit(self) -> Submitter:
+        if self._submitter is None:
+            self._submitter = Submitter(self._database)
+        return self._submitter
+
+    @property
+    def _bell(self) -> Bell:
+        if self._bell_ is None:
+            from .runtime.bell import Bell
+
+            self._bell_ = Bell(self.path)
+        return self._bell_
+
+    # ------------------------------------------------------------------------------------------ looking
+
+    def job(self, job_id: str) -> JobHandle:
+        """The handle of a job by its id, or by the beginning of its id where that is unambiguous.
+
+        Raises:
+            JobNotFound: no such job, or several.
+        """
+        with self._database.read() as db:
+            return JobHandle(reads.full_id(db, _text_id(job_id)), self)
+
+    def last(self, name: str) -> JobHandle:
+        """The newest job of this name."""
+        with self._database.read() as db:
+            found = reads.last(db, name)
+        if found is None:
+            raise JobNotFound(f"no job named {name!r:.80} in this queue")
+        return JobHandle(found, self)
+
+    def mine(self, limit: int = 100) -> list[JobHandle]:
+        """The newest jobs that this notebook submitted."""
+        from . import submission
+
+        notebook = submission.whereabouts()[0]
+        with self._database.read() as db:
+            rows = reads.jobs(db, notebook=notebook, limit=limit) if notebook else []
+        return [JobHandle(row.id, self) for row in rows]
+
+    def batch(self, number: int | None = None) -> Batch:
+        """A batch by its number; the newest without one.
+
+        Raises:
+            JobNotFound: there is none.
+        """
+        with self._database.read() as db:
+            if number is None:
+                newest = reads.batches(db, 1)
+                if not newest:
+                    raise JobNotFound("no batch in this queue yet; queue.map(...) makes one")
+                number = newest[0]
+            else:
+                reads.batch(db, whole_number(number, "number", 1, 2**62), times=False)
+        return Batch(self, number)
+
+    def batches(self, limit: int = 20) -> list[Batch]:
+        """The newest batches and workflows."""
+        with self._database.read() as db:
+            return [Batch(self, number) for number in reads.batches(db, limit)]
+
+    def get_status(self, job_id: str) -> dict[str, Any]:
+        """All about a job as a plain dict with GigQ's keys; ``{"exists": False}`` for an unknown id. Unpickles nothing."""
+        try:
+            with self._database.read() as db:
+                row = reads.job(db, _text_id(job_id))
+                attempts = reads.executions(db, row.id)
+                parents = reads.parents(db, row.id)
+        except JobNotFound:
+            return {"exists": False}
+        return {
+            **_as_dict(row),
+            "dependencies": parents,
+            "executions": [_execution_dict(one) for one in attempts],
+            "exists": True,
+        }
+
+    def get_result(self, job_id: str) -> Any:
+        """The result of a completed job, else None; never waits.
+
+        Raises:
+            JobNotFound: (a KeyError) unknown id.
+        """
+        final = self._final(_text_id(job_id))
+        return self._value(final) if final.status == "completed" else None
+
+    def list_jobs(self, status: JobStatus | str | None = None, limit: int = 100) -> list[dict[str, Any]]:
+        """The newest jobs as dicts with GigQ's keys."""
+        most = whole_number(limit, "limit", 1, 10**12)
+        with self._database.read() as db:
+            return [_as_dict(row) for row in reads.jobs(db, status=_statuses(status), limit=most)]
+
+    def stats(self) -> dict[str, int]:
+        """How many jobs have each status, and ``total``."""
+        counts = self._counts(None)
+        return {**counts.as_dict(), "total": counts.total}
+
+    def logs(self, job_id: str, attempt: int | None = None) -> str:
+        """What an attempt (the newest by default) printed so far, as text with its control characters."""
+        with self._database.read() as db:
+            parts, dropped = reads.log(db, reads.full_id(db, _text_id(job_id)), attempt)
+        if dropped and len(parts) > 1 and not any("bytes left out" in one for one in parts):
+            parts.insert(1, f"\n… {dropped:,} bytes left out …\n")
+        return "".join(parts)
+
+    def jobs(
+        self,
+        status: JobStatus | str | Sequence[str] | None = None,
+        *,
+        name: str | None = None,
+        batch: Batch | int | None = None,
+        tag: str | None = None,
+        limit: int | None = None,
+    ) -> pd.DataFrame:
+        """The jobs as a DataFrame, the newest first; no default limit. Filters are combined."""
+        from .notebook.frames import jobs_frame
+
+        number = batch.number if isinstance(batch, Batch) else batch
+        return jobs_frame(self, status=_statuses(status), name=name, batch=number, tag=tag, limit=limit)
+
+    def executions(self, job_id: str | None = None) -> pd.DataFrame:
+        """All attempts (of one job) as a DataFrame."""
+        from .notebook.frames import executions_frame
+
+        return executions_frame(self, job_id)
+
+    def workers(self, *, gone: bool = False) -> pd.DataFrame:
+        """The worker processes as a DataFrame."""
+        from .notebook.frames import workers_frame
+
+        return workers_frame(self, gone=gone)
+
+    def sql(self, query: str, values: Any = ()) -> pd.DataFrame:
+        """Read with SQL over the views ``jobs executions workers batches``; columns ending in ``_at`` are UTC times.
+
+        Raises:
+            InvalidArgument: not a SELECT, or SQLite's message about it.
+        """
+        from .notebook.frames import sql_frame
+
+        return sql_frame(self, query, values)
+
+    # ------------------------------------------------------------------------------------------ acting
+
+    def cancel(self, job_id: str) -> bool:
+        """Cancel a job, also a running one: its processes are ended. True when it is or will be cancelled.
+
+        Raises:
+            JobNotFound: unknown id.
+        """
+        text = _text_id(job_id)
+        with self._database.write() as db:
+            said = transitions.cancel(db, [text], _now_ms())
+        if text not in said:
+            raise _unknown(text)
+        self._bell.ring("w")
+        self._bell.ring("k")
+        return said[text]
+
+    def requeue_job(self, job_id: str) -> bool:
+        """Run a job again that ended badly, with one more attempt at least; dependants that it took along come back.
+
+        Raises:
+            JobNotFound: unknown id.
+            InvalidArgument: a parent of it did not complete; retry that one.
+        """
+        return bool(self._retry_many([_text_id(job_id)]))
+
+    def _retry_many(self, ids: Sequence[str]) -> int:
+        with self._database.write() as db:
+            revived = transitions.retry(db, ids, _now_ms())
+        self._bell.ring("w")
+        self._bell.ring("k")
+        return len(revived)
+
+    def _cancel_many(self, ids: Sequence[str]) -> int:
+        with self._database.write() as db:
+            said = transitions.cancel(db, ids, _now_ms())
+        self._bell.ring("w")
+        self._bell.ring("k")
+        return sum(said.values())
+
+    def clear_completed(self, before_timestamp: str | datetime | None = None) -> int:
+        """Remove completed and cancelled jobs with all that belongs to them. Returns how many."""
+        before = None
+        if before_timestamp is not None:
+            when = datetime.fromisoformat(before_timestamp) if isinstance(before_timestamp, str) else before_timestamp
+            before = int(when.timestamp() * 1000)
+        with self._database.write() as db:
+            return pruning.prune(db, ("completed", "cancelled"), before, self._submit.spill)
+
+    def prune(self, older_than: Any, status: JobStatus | str | Sequence[str] | None = None) -> int:
+        """Remove jobs that ended longer ago than this, with their attempts, logs, payloads and files.
+
+        Args:
+            older_than: Seconds, ``"30d"`` or a timedelta.
+            status: Only these final statuses; all four if not given.
+        """
+        age_s = duration_s(older_than, "older_than", least=0.0, most=100 * 365 * 86_400)
+        chosen = _statuses(status) or tuple(sorted(_FINAL))
+        if not set(chosen) <= _FINAL:
+            raise InvalidArgument("prune removes jobs that are done: completed, failed, timeout or cancelled")
+        with self._database.write() as db:
+            return pruning.prune(db, chosen, _now_ms() - int(age_s * 1000), self._submit.spill)
+
+    def backup(self, path: Any) -> Path:
+        """A consistent copy of the file, under load, too. Returns its path.
+
+        Raises:
+            InvalidArgument: something is there already.
+        """
+        target = resolve(path)
+        if target.exists():
+            raise InvalidArgument(f"{target} is there already; name a new file for the backup")
+        self._database.backup(target)
+        files = self._submit.spill
+        if files.names():
+            files.copy_to(target)
+        return target
+
+    def start_worker(self, concurrency: int | None = None, **options: Any) -> Any:
+        """Start a worker process for this queue, or find the one that runs; it outlives this process.
+
+        Args:
+            concurrency: Children; the number of this machine's cores if not given.
+            options: ``any_environment``, ``stop_grace``, ``polling_interval``, ``env``.
+
+        Raises:
+            WorkerFailed: it could not start; the message has the end of its log.
+        """
+        from .runtime.launcher import start_worker
+
+        return start_worker(self, concurrency, **options)
+
+    def stop_worker(self, *, now: bool = False, timeout: Any = 30) -> int:
+        """Ask all workers of this queue to stop, and wait until they did. Returns how many stopped.
+
+        Args:
+            now: Do not give running jobs their grace period.
+            timeout: Seconds to wait.
+        """
+        from .runtime.launcher import stop_workers
+
+        return stop_workers(self, now=now, timeout_s=duration_s(timeout, "timeout", least=0.0))
+
+    def executor(self, **options: Any) -> Any:
+        """A :class:`concurrent.futures.Executor` (PEP 3148) on this queue; options as for ``@task``."""
+        from .executor import QueueExecutor
+
+        return QueueExecutor(self, **options)
+
+    def close(self) -> None:
+        """Give the file back. The queue opens it again when it is used again."""
+        self._database.close()
+        if self._bell_ is not None:
+            self._bell_.close()
+            self._bell_ = None
+
+    def __enter__(self) -> JobQueue:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<queue {self.path}>"
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> Any:
+        from .notebook.display import mimebundle
+
+        return mimebundle(self)
+
+    def _ipython_display_(self) -> None:
+        from .notebook.display import show
+
+        show(self)
+
+    # ------------------------------------------------------------------------------------------ for handles and views
+
+    def _row(self, job_id: str) -> JobRow:
+        with self._database.read() as db:
+            return reads.job(db, job_id)
+
+    def _executions(self, job_id: str) -> list[ExecutionRow]:
+        with self._database.read() as db:
+            return reads.executions(db, job_id)
+
+    def _batch_ids(self, number: int) -> list[str]:
+        with self._database.read() as db:
+            return reads.batch_ids(db, number)
+
+    def _batch_row(self, number: int) -> BatchRow:
+        with self._database.read() as db:
+            return reads.batch(db, number)
+
+    def _counts(self, number: int | None) -> Counts:
+        with self._database.read() as db:
+            return reads.counts(db, number)
+
+    def _unsuccessful(self, number: int | None, limit: int) -> list[JobRow]:
+        with self._database.read() as db:
+            return reads.unsuccessful(db, number, limit)
+
+    def _final(self, job_id: str) -> reads.Final:
+        with self._database.read() as db:
+            found = reads.finals(db, ids=[job_id])
+        if not found:
+            raise _unknown(job_id)
+        return found[0]
+
+    def _value(self, final: reads.Final) -> Any:
+        return loading.value_of(final, self._submit.key, self._submit.spill)
+
+    def _load(self, job_id: str) -> Any:
+        return self._value(self._final(job_id))
+
+    def _load_batch(self, number: int, *, raising: bool) -> list[Any]:
+        with self._database.read() as db:
+            finals = reads.finals(db, batch=number)
+        values = []
+        for final in finals:
+            try:
+                values.append(self._value(final))
+            except BaseException as error:
+                if raising or isinstance(error, KeyboardInterrupt):
+                    raise
+                values.append(error)
+        return values
+
+    def _arguments(self, ids: Sequence[str]) -> dict[str, tuple[tuple[Any, ...], dict[str, Any]] | None]:
+        """Arguments by id, for their owner: verified first; None for what is not ours or does not load."""
+        key, spill = self._submit.key, self._submit.spill
+        with self._database.read() as db:
+            rows = reads.arguments(db, ids)
+        found: dict[str, tuple[tuple[Any, ...], dict[str, Any]] | None] = {}
+        for job_id, (digest, packed, size, signature) in rows.items():
+            found[job_id] = None
+            with contextlib.suppress(Exception):
+                data = packed if packed is not None else spill.read(f"arguments-{job_id}", size)
+                if payload.verify(key, signature, payload.SLOT_JOB, job_id, digest, data):
+                    found[job_id] = payload.unpack_here(data)
+        return found
+
+    # ------------------------------------------------------------------------------------------ waiting
+
+    def _statuses_now(self, ids: Sequence[str]) -> dict[str, str]:
+        with self._database.read() as db:
+            return reads.statuses(db, ids)
+
+    def _statuses_after_change(self, ids: Sequence[str], most_s: float) -> dict[str, str]:
+        with self._bell.listen("k") as ear:
+            statuses = self._statuses_now(ids)
+            if not any(status != "pending" for status in statuses.values()):
+                ear.wait(most_s)
+                statuses = self._statuses_now(ids)
+            elif not any(status in _FINAL for status in statuses.values()):
+                ear.wait(min(most_s, 0.1))
+                statuses = self._statuses_now(ids)
+        return statuses
+
+    def _wait(self, ids: Sequence[str], timeout: Any, return_when: str = "ALL_COMPLETED") -> set[str]:
+        """Wait for jobs; returns the ids that are not done.
+
+        Raises:
+            JobNotFound: an id is unknown.
+        """
+        end_s = None if timeout is None else time.monotonic() + duration_s(timeout, "timeout", least=0.0)
+        left = dict.fromkeys(ids)
+        with self._bell.listen("k") as ear:
+            while True:
+                before = len(left)
+                if self._strike_off(left, return_when) or not left or (return_when == "FIRST_COMPLETED" and len(left) < before):
+                    return set(left)
+                rest_s = _WAIT_S if end_s is None else min(_WAIT_S, end_s - time.monotonic())
+                if rest_s <= 0:
+                    return set(left)
+                ear.wait(rest_s)
+
+    def _strike_off(self, left: dict[str, None], return_when: str) -> bool:
+        """Remove what is done from ``left``; True when FIRST_EXCEPTION is met."""
+        statuses = self._statuses_now(list(left))
+        for job_id in list(left):
+            status = statuses.get(job_id)
+            if status is None:
+                raise _unknown(job_id)
+            if status in _FINAL:
+                del left[job_id]
+        return return_when == "FIRST_EXCEPTION" and any(one in _FINAL and one != "completed" for one in statuses.values())
+
+    async def _wait_async(self, ids: Sequence[str], timeout: Any = None, return_when: str = "ALL_COMPLETED") -> set[str]:
+        """:meth:`_wait` without blocking the event loop."""
+        loop = asyncio.get_running_loop()
+        end_s = None if timeout is None else loop.time() + duration_s(timeout, "timeout", least=0.0)
+        left = dict.fromkeys(ids)
+        rung = asyncio.Event()
+        with self._bell.listen("k") as ear:
+            loop.add_reader(ear.fileno(), rung.set)
+            try:
+                while True:
+                    before = len(left)
+                    if (
+                        self._strike_off(left, return_when)
+                        or not left
+                        or (return_when == "FIRST_COMPLETED" and len(left) < before)
+                    ):
+                        return set(left)
+                    rest_s = _WAIT_S if end_s is None else min(_WAIT_S, end_s - loop.time())
+                    if rest_s <= 0:
+                        return set(left)
+                    with contextlib.suppress(TimeoutError):
+                        await asyncio.wait_for(rung.wait(), rest_s)
+                    rung.clear()
+                    ear.drain()
+            finally:
+                loop.remove_reader(ear.fileno())
+
+    def _wait_batch(self, number: int, timeout: Any) -> bool:
+        end_s = None if timeout is None else time.monotonic() + duration_s(timeout, "timeout", least=0.0)
+        with self._bell.listen("k") as ear:
+            while True:
+                counts = self._counts(number)
+                if counts.done == counts.total:
+                    return True
+                rest_s = _WAIT_S if end_s is None else min(_WAIT_S, end_s - time.monotonic())
+                if rest_s <= 0:
+                    return False
+                ear.wait(rest_s)
+                if counts.total - counts.done > 1000:  # far from the end: each ring is not worth a look
+                    time.sleep(0.002)
+                    ear.drain()
+
+    def _futures(self) -> Futures:
+        if self._futures_ is None:
+            self._futures_ = Futures(self)
+        return self._futures_
+
+
+# ---------------------------------------------------------------------------------------------- the connected queue
+
+_current: JobQueue | None = None
+
+
+def connect(path: Any = "jobs.db", *, durability: str = "power") -> JobQueue:
+    """Open or create a queue and make it the connected one, which ``task.submit()`` and ``%gigq`` use."""
+    global _current
+    _current = JobQueue(path, durability=durability)
+    return _current
+
+
+def current() -> JobQueue:
+    """The connected queue.
+
+    Raises:
+        NotConnected: none is.
+    """
+    if _current is None:
+        raise NotConnected("no queue is connected: run %gigq connect jobs.db, or pass a JobQueue as the first argument")
+    return _current
+
+
+# ---------------------------------------------------------------------------------------------- small conversions
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+@functools.lru_cache(maxsize=64)
+def _cached_task(function: Callable[..., Any]) -> Task:
+    return Task(function)
+
+
+def _plain_task(function: Any) -> Task:
+    try:
+        return _cached_task(function)
+    except TypeError:
+        return Task(function)
+
+
+def _text_id(job_id: object) -> str:
+    if not isinstance(job_id, str):
+        raise InvalidType(f"a job's id is a text, not {type(job_id).__name__}")
+    return str.__str__(job_id)
+
+
+def _unknown(job_id: str) -> JobNotFound:
+    return JobNotFound(f"no job {job_id!r:.80} in this queue; queue.jobs() lists them")
+
+
+def _statuses(status: JobStatus | str | Sequence[str] | None) -> tuple[str, ...]:
+    if status is None:
+        return ()
+    some = (status,) if isinstance(status, str) else tuple(status)
+    for one in some:
+        if one not in JobStatus._value2member_map_:
+            raise InvalidArgument(f"status {one!r:.40} is none of: {', '.join(JobStatus)}")
+    return tuple(str(JobStatus(one)) for one in some)
+
+
+def _calls(iterables: Sequence[Any], lists: dict[str, Any], product: bool) -> Iterable[tuple[tuple[Any, ...], dict[str, Any]]]:
+    for name, values in [*((f"argument {i + 1}", one) for i, one in enumerate(iterables)), *lists.items()]:
+        if isinstance(values, (str, bytes)) or not isinstance(values, Iterable):
+            raise InvalidType(
+                f"map takes a list of values for {name}, not {type(values).__name__}; for one value write [{values!r:.40}]"
+            )
+    if product:
+        if iterables:
+            raise InvalidArgument("product=True combines keyword lists; name the arguments: map(f, x=[…], y=[…], product=True)")
+        return [((), dict(zip(lists, values, strict=True))) for values in itertools.product(*lists.values())] if lists else []
+    try:
+        columns = list(zip(*iterables, *lists.values(), strict=True))
+    except ValueError:
+        sizes = ", ".join(str(len(list(one))) for one in [*iterables, *lists.values()] if hasattr(one, "__len__"))
+        raise InvalidArgument(
+            f"map takes its lists in step, and their lengths differ ({sizes}); product=True combines them"
+        ) from None
+    n = len(iterables)
+    if not lists:
+        return [(values, {}) for values in columns]
+    return [(values[:n], dict(zip(lists, values[n:], strict=True))) for values in columns]
+
+
+def _iso(ms: int | None) -> str | None:
+    return None if ms is None else datetime.fromtimestamp(ms / 1000, UTC).isoformat()
+
+
+def _as_dict(row: JobRow) -> dict[str, Any]:
+    """GigQ's keys. ``result`` is the value where it is JSON, else its preview; ``error`` has the traceback."""
+    result = json.loads(row.result_json) if row.result_json is not None else row.result_text
+    return {
+        "id": row.id,
+        "name": row.name,
+        "function_name": row.function_name,
+        "params": row.arguments_text,
+        "priority": row.priority,
+        "max_attempts": row.max_attempts,
+        "timeout": row.options.timeout_s,
+        "description": row.options.description,
+        "status": row.status,
+        "reason": row.reason,
+        "waits_for": row.waits_for,
+        "attempts": row.attempts,
+        "losses": row.losses,
+        "result": result,
+        "error": (row.traceback or row.error) if row.status != "completed" else None,
+        "created_at": _iso(row.created_at),
+        "updated_at": _iso(row.finished_at or row.started_at or row.created_at),
+        "started_at": _iso(row.started_at),
+        "completed_at": _iso(row.finished_at),
+        "progress": None if row.progress_done is None else [row.progress_done, row.progress_total, row.progress_text],
+        "tags": list(row.options.tags),
+    }
+
+
+def _execution_dict(row: ExecutionRow) -> dict[str, Any]:
+    return {
+        "id": row.id,
+        "job_id": row.job_id,
+        "attempt": row.n,
+        "worker_id": row.worker,
+        "status": row.outcome or "running",
+        "reason": row.reason,
+        "charged": row.charged,
+        "started_at": _iso(row.started_at or row.claimed_at),
+        "completed_at": _iso(row.finished_at),
+        "error": row.error,
+    }

@@ -1,0 +1,436 @@
+"""The process in which functions run: reads jobs from its worker, runs them, sends back what came out.
+
+It never opens the queue's file, so it can be killed at any moment. It serves many jobs, one after the other, and
+puts back between them what a job may have changed; what cannot be put back ends the process, and the worker starts
+another. Running, packing the result and sending it fail differently and stand in three steps.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ctypes
+import faulthandler
+import gc
+import inspect
+import io
+import json
+import linecache
+import mmap
+import os
+import signal
+import socket
+import sys
+import time
+import traceback
+import warnings
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, NoReturn
+
+from .. import payload
+from ..errors import JobFailed, NotSerializable
+from . import context, wire
+from .preview import arguments_preview, exact_json, preview
+
+MOST_TEXT = 64 * 1024
+MOST_EXCEPTION_BYTES = 1024 * 1024
+_PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGALRM, signal.SIGCHLD, signal.SIGUSR1, signal.SIGUSR2)
+
+
+@dataclass(slots=True)
+class _Task:
+    function: int
+    name: str
+    folder: str
+    sys_path: list[str]
+    env: dict[str, str]
+    memory_bytes: int | None
+    pass_parent_results: bool | None
+    accepts_parents: bool | None = None
+
+
+class MemoryLimit(MemoryError):
+    """The job asked for more than its ``memory=`` limit."""
+
+
+class Child:
+    """The loop of a child process, and the state that is put back between two jobs."""
+
+    def __init__(self, sock: socket.socket, log: int, page: mmap.mmap, nonce: bytes) -> None:
+        self.sock, self.log, self.page, self.nonce = sock, log, page, nonce
+        self.pid = os.getpid()
+        self.functions: dict[int, bytes | memoryview] = {}
+        self.tasks: dict[int, _Task] = {}
+        self.modules_seen = 0
+        self.local_files: dict[str, int] = {}
+        self.environment = dict(os.environ)
+        self.raw_environment = dict(os.environ._data)  # type: ignore[attr-defined]
+        self.umask = os.umask(0o077)
+        os.umask(self.umask)
+        self.null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        self.log_inode = os.fstat(log).st_ino
+        self.handlers = {number: signal.getsignal(number) for number in _SIGNALS}
+        self.limits: dict[int, tuple[int, int]] = {}
+        self.token = 0
+        self.streams()
+
+    # ------------------------------------------------------------------------------------------ the loop
+
+    def run(self) -> None:
+        """Read and run until the worker is gone or asks to stop."""
+        while True:
+            packet, body = wire.receive(self.sock)
+            if not packet:
+                return
+            kind, a, b, size = wire.TO_CHILD.unpack_from(packet)
+            content = packet[wire.TO_CHILD.size : wire.TO_CHILD.size + size] if body is None else body
+            if kind == wire.JOB:
+                if self.is_stale():
+                    self.sock.send(wire.TO_WORKER.pack(wire.STALE, a, 0, 0, 0, 0, 0, 0))
+                    return
+                self.job(a, self.tasks[b], content)
+            elif kind == wire.FUNCTION:
+                cells = bytes(content[:b])
+                self.functions[a] = content[b:]
+                for name, text in json.loads(cells).items():
+                    linecache.cache[name] = (len(text), None, text.splitlines(keepends=True), name)
+            elif kind == wire.TASK:
+                data = json.loads(bytes(content))
+                self.tasks[a] = _Task(b, **data)
+            elif kind == wire.FORGET:
+                self.functions.clear()
+                self.tasks.clear()
+
+    def job(self, token: int, task: _Task, content: bytes | memoryview) -> None:
+        """Run one job and report it."""
+        size, attempt, job_id = wire.JOB_HEAD.unpack_from(content)
+        self.token = token
+        started = time.monotonic_ns()
+        wire.NOW.pack_into(self.page, 0, token, started)
+        context.state.begin(context.CurrentJob(job_id.decode(), task.name, attempt), self.report)
+        value: Any = None
+        shown: str | None = None
+        try:
+            self.prepare(task)
+            at = wire.JOB_HEAD.size + size
+            parents = self.parents(content[at:]) if len(content) > at else {}
+            payload.ParentRef.resolve = lambda one: _parent(parents, one)
+            args, kwargs = payload.unpack(content[wire.JOB_HEAD.size : at])
+            shown = arguments_preview(args, kwargs)
+            function = payload.unpack(self.functions[task.function])
+            if parents:
+                self.inject(function, task, parents, kwargs)
+            value = function(*args, **kwargs)
+            if inspect.iscoroutine(value):
+                value = asyncio.run(value)
+        except BaseException as error:
+            if os.getpid() != self.pid:
+                os._exit(1)
+            finished = time.monotonic_ns()
+            self.failed(token, started, finished, error, shown, task)
+        else:
+            if os.getpid() != self.pid:  # the job forked, and this is the copy: one result is enough
+                os._exit(0)
+            finished = time.monotonic_ns()
+            self.succeeded(token, started, finished, value, shown)
+        del value
+        self.tidy(task)
+
+    def succeeded(self, token: int, started: int, finished: int, value: object, shown: str | None) -> None:
+        """Pack the result and send it; what cannot be packed fails the job once."""
+        try:
+            packed = payload.pack_value(value)
+            if len(packed) > payload.MOST_BYTES:
+                raise NotSerializable(f"it takes {len(packed) / 1e9:.1f} GB, more than 2 GiB")
+        except BaseException as error:
+            text = f"the result ({type(value).__qualname__}) cannot be stored: {_line(error)}. It is {preview(value, 500)}"
+            self.close_log(token)
+            self.send_error(
+                token, started, finished, "gigq_nb.errors.NotSerializable", text, "", [], b"", shown, "unserializable"
+            )
+            return
+        text_json = exact_json(value)
+        text = "" if text_json is not None else preview(value)
+        self.close_log(token)
+        self.send(wire.RESULT, token, started, finished, packed, _bytes(text), _bytes(text_json or ""), _bytes(shown or ""))
+
+    def failed(self, token: int, started: int, finished: int, error: BaseException, shown: str | None, task: _Task) -> None:
+        """Make the exception readable, and loadable where that is possible."""
+        if isinstance(error, SystemExit):
+            message = f"exited with code {error.code!r} before returning; sys.exit() in a job is a failure, also with 0"
+        elif isinstance(error, MemoryError) and task.memory_bytes:
+            message = f"over its memory limit of {task.memory_bytes / 1e6:,.0f} MB: {_line(error) or 'MemoryError'}"
+        else:
+            message = _line(error)
+        trace = _trace(error)
+        names = [f"{kind.__module__}.{kind.__qualname__}" for kind in type(error).__mro__[:-1]]
+        packed = b""
+        with contextlib.suppress(BaseException):
+            bare = error.with_traceback(None)
+            candidate = payload.pack_value(bare)
+            if len(candidate) <= MOST_EXCEPTION_BYTES:
+                payload.unpack(candidate)  # what cannot be loaded here cannot be loaded in a kernel
+                packed = candidate
+        self.close_log(token)
+        self.send_error(token, started, finished, names[0], message, trace, names, packed, shown, "error")
+
+    def send_error(
+        self,
+        token: int,
+        started: int,
+        finished: int,
+        kind: str,
+        message: str,
+        trace: str,
+        names: list[str],
+        packed: bytes,
+        shown: str | None,
+        reason: str,
+    ) -> None:
+        about = {"type": kind, "message": message[:MOST_TEXT], "traceback": _middle(trace), "types": names, "reason": reason}
+        self.send(wire.ERROR, token, started, finished, json.dumps(about).encode(), packed, _bytes(shown or ""), b"")
+
+    # ------------------------------------------------------------------------------------------ before and after
+
+    def prepare(self, task: _Task) -> None:
+        """The folder, path, environment and limits in which the job starts."""
+        try:
+            os.chdir(task.folder)
+        except OSError as error:
+            raise JobFailed(f"the folder {task.folder}, from which the job was submitted, is gone: {error.strerror}") from None
+        if sys.path != task.sys_path:
+            sys.path[:] = task.sys_path
+        if task.env:
+            os.environ.update(task.env)
+        if task.memory_bytes:
+            import resource
+
+            hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
+            resource.setrlimit(resource.RLIMIT_DATA, (task.memory_bytes, hard))
+
+    def tidy(self, task: _Task) -> None:
+        """Put back what a job may have changed in this process; leave, if that cannot be done."""
+        wire.NOW.pack_into(self.page, 0, 0, 0)
+        self.token = 0
+        context.state.end()
+        payload.forget_classes()
+        if os.environ._data != self.raw_environment:  # type: ignore[attr-defined]
+            os.environ.clear()
+            os.environ.update(self.environment)
+        os.umask(self.umask)
+        for number, handler in self.handlers.items():
+            if signal.getsignal(number) is not handler:
+                signal.signal(number, handler)
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        if "resource" in sys.modules:
+            self.restore_limits()
+        if sys.stdout is not self.out or sys.stderr is not self.err or not self.descriptors_in_place():
+            self.streams()
+        if task.memory_bytes:
+            gc.collect()
+        with contextlib.suppress(ChildProcessError):
+            while os.waitpid(-1, os.WNOHANG)[0]:  # orphans of the job that were handed to this sub-reaper
+                pass
+
+    def restore_limits(self) -> None:
+        import resource
+
+        for name in (
+            "RLIMIT_DATA",
+            "RLIMIT_AS",
+            "RLIMIT_CPU",
+            "RLIMIT_FSIZE",
+            "RLIMIT_NOFILE",
+            "RLIMIT_STACK",
+            "RLIMIT_NPROC",
+            "RLIMIT_CORE",
+        ):
+            number = getattr(resource, name)
+            now = resource.getrlimit(number)
+            before = self.limits.setdefault(number, now if number != resource.RLIMIT_DATA else (resource.RLIM_INFINITY, now[1]))
+            if now != before:
+                try:
+                    resource.setrlimit(number, before)
+                except (ValueError, OSError):
+                    os._exit(0)  # a hard limit was lowered: this process is spoilt for the next job
+
+    def streams(self) -> None:
+        """Descriptors 0 to 2 and the streams on top of them, as they are at the start of a job."""
+        os.dup2(self.null, 0)
+        os.dup2(self.log, 1)
+        os.dup2(self.log, 2)
+        sys.stdin = io.TextIOWrapper(io.FileIO(0, "r", closefd=False), encoding="utf-8")
+        self.out = _stream(1)
+        self.err = _stream(2)
+        sys.stdout, sys.stderr = self.out, self.err
+        sys.__stdout__, sys.__stderr__, sys.__stdin__ = self.out, self.err, sys.stdin
+
+    def descriptors_in_place(self) -> bool:
+        try:
+            return os.fstat(1).st_ino == self.log_inode == os.fstat(2).st_ino
+        except OSError:
+            return False
+
+    def is_stale(self) -> bool:
+        """Whether a local module that was imported here has changed on disk since."""
+        if len(sys.modules) != self.modules_seen:
+            self.modules_seen = len(sys.modules)
+            for module in list(sys.modules.values()):
+                file = getattr(module, "__file__", None)
+                if isinstance(file, str) and file not in self.local_files and _is_local(file):
+                    with contextlib.suppress(OSError):
+                        self.local_files[file] = os.stat(file).st_mtime_ns
+        for file, seen in self.local_files.items():
+            try:
+                if os.stat(file).st_mtime_ns != seen:
+                    return True
+            except OSError:
+                return True
+        return False
+
+    # ------------------------------------------------------------------------------------------ parents
+
+    def parents(self, content: bytes | memoryview) -> dict[str, bytes | memoryview | None]:
+        found: dict[str, bytes | memoryview | None] = {}
+        at = 0
+        while at < len(content):
+            name, has, size = wire.PARENT_HEAD.unpack_from(content, at)
+            at += wire.PARENT_HEAD.size
+            found[name.decode()] = content[at : at + size] if has else None
+            at += size
+        return found
+
+    def inject(self, function: Any, task: _Task, parents: dict[str, Any], kwargs: dict[str, Any]) -> None:
+        """GigQ's ``parent_results``: {parent id: result}, for functions that take it."""
+        wanted = task.pass_parent_results
+        if wanted is None:
+            if task.accepts_parents is None:
+                task.accepts_parents = accepts_parent_results(function)
+            wanted = task.accepts_parents
+        if wanted and "parent_results" not in kwargs:
+            kwargs["parent_results"] = {one: None if parents[one] is None else _parent(parents, one) for one in parents}
+
+    # ------------------------------------------------------------------------------------------ sending
+
+    def close_log(self, token: int) -> None:
+        """Flush what the job printed and mark its end in the log pipe, before the job is reported."""
+        for stream in {id(one): one for one in (sys.stdout, sys.stderr, self.out, self.err)}.values():
+            with contextlib.suppress(Exception):
+                stream.flush()
+        os.write(self.log, wire.MARK.pack(self.nonce, token))
+
+    def send(self, kind: bytes, token: int, started: int, finished: int, *sections: bytes) -> None:
+        sizes = [len(one) for one in sections]
+        try:
+            wire.send(self.sock, wire.TO_WORKER.pack(kind, token, started, finished, *sizes), b"".join(sections))
+        except OSError:
+            os._exit(1)  # without its worker a child has nobody to work for
+
+    def report(self, kind: bytes, body: bytes) -> None:
+        """Progress and outputs of the running job."""
+        if os.getpid() == self.pid:
+            with contextlib.suppress(OSError):
+                wire.send(self.sock, wire.TO_WORKER.pack(kind, self.token, 0, 0, len(body), 0, 0, 0), body)
+
+
+def accepts_parent_results(function: Any) -> bool:
+    """Whether a function takes a parameter ``parent_results`` (or ``**kwargs``), as GigQ decides it."""
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        return False
+    return any(p.name == "parent_results" or p.kind is p.VAR_KEYWORD for p in parameters)
+
+
+def _parent(parents: dict[str, bytes | memoryview | None], job_id: str) -> Any:
+    packed = parents.get(job_id)
+    if packed is None:
+        raise JobFailed(f"the parent {job_id} has no result")
+    try:
+        return payload.unpack(packed)
+    except Exception as error:
+        raise JobFailed(f"the result of the parent {job_id} cannot be loaded here: {_line(error)}") from error
+
+
+def _is_local(file: str) -> bool:
+    return not file.startswith((sys.prefix, sys.base_prefix, _OWN)) and "site-packages" not in file and os.path.isabs(file)
+
+
+_OWN = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
+
+def _stream(descriptor: int) -> io.TextIOWrapper:
+    return io.TextIOWrapper(
+        io.BufferedWriter(io.FileIO(descriptor, "w", closefd=False), 65_536),
+        encoding="utf-8",
+        errors="backslashreplace",
+        line_buffering=True,
+    )
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "backslashreplace")
+
+
+def _line(error: BaseException) -> str:
+    """The message of an exception, whatever its ``__str__`` does."""
+    try:
+        text = str(error)
+    except BaseException as second:
+        text = f"<its message cannot be read: {type(second).__name__}>"
+    return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\0")[:MOST_TEXT]
+
+
+def _middle(text: str) -> str:
+    if len(text) <= MOST_TEXT:
+        return text
+    return f"{text[: MOST_TEXT // 4]}\n… {len(text) - MOST_TEXT:,} characters left out …\n{text[-3 * MOST_TEXT // 4 :]}"
+
+
+def _trace(error: BaseException) -> str:
+    """The traceback as text, without the engine's own frames and without locals."""
+    try:
+        lines = traceback.format_exception(type(error), error, _users(error.__traceback__))
+        text = "".join(lines)
+    except BaseException as second:
+        text = f"{type(error).__qualname__}: {_line(error)} (its traceback cannot be formatted: {type(second).__name__})"
+    return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\0")
+
+
+def _users(trace: TracebackType | None) -> TracebackType | None:
+    """The part of a traceback that begins in the user's code."""
+    first = trace
+    while trace is not None and trace.tb_frame.f_code.co_filename.startswith(_OWN + os.sep + "runtime"):
+        trace = trace.tb_next
+    return trace or first
+
+
+def _prctl(option: int, value: int) -> None:
+    ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0)
+
+
+def main(arguments: list[str]) -> NoReturn:
+    """Entry of the process: ``child.main([socket fd, log fd, page fd, worker pid, nonce])``."""
+    handles, worker, nonce = [int(one) for one in arguments[:3]], int(arguments[3]), bytes.fromhex(arguments[4])
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)  # a daemon that a job leaves stays findable
+    if os.getppid() != worker:
+        os._exit(0)
+    with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:
+        file.write("500")  # when memory runs out, the job is the victim, not the worker
+    for handle in handles:
+        os.set_inheritable(handle, False)
+    with contextlib.suppress(Exception):
+        libc = ctypes.CDLL(None)
+        libc.setvbuf(ctypes.c_void_p.in_dll(libc, "stdout"), None, 2, 0)  # C's own buffer: none, so nothing is left in it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    child = Child(socket.socket(fileno=handles[0]), handles[1], mmap.mmap(handles[2], mmap.PAGESIZE), nonce)
+    faulthandler.enable(file=handles[1], all_threads=False)
+    warnings.simplefilter("default")
+    sys.argv = [""]
+    gc.freeze()
+    with contextlib.suppress(KeyboardInterrupt, ConnectionError):
+        child.run()
+    os._exit(0)  # threads that a job left must not keep the process

@@ -1,0 +1,116 @@
+"""Where functions run: the protocol between a worker and whatever runs its jobs, and what they tell each other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from ..job import Options
+from ..states import Outcome
+from ..store.transitions import Claim
+
+
+@dataclass(slots=True)
+class LoadedTask:
+    """A task whose digest was checked: what every job of it needs."""
+
+    id: int
+    digest: bytes
+    name: str
+    function: int
+    payload: bytes
+    cells: bytes
+    settings: bytes
+    options: Options
+
+
+@dataclass(slots=True)
+class Assignment:
+    """A claimed job on its way through a child. Times are monotonic."""
+
+    claim: Claim
+    task: LoadedTask
+    arguments: bytes
+    parents: bytes
+    cost_s: float | None
+    sent: bool = False
+    log: LogBuffer = field(default_factory=lambda: LogBuffer())
+    outputs: list[bytes] = field(default_factory=list)
+    marked_started: bool = False
+
+
+class LogBuffer:
+    """What an attempt printed since the last look: bounded, with the beginning and the end kept."""
+
+    HEAD_BYTES, TAIL_BYTES = 128 * 1024, 384 * 1024
+
+    def __init__(self) -> None:
+        self.head = bytearray()
+        self.tail = bytearray()
+        self.dropped = 0
+
+    def add(self, data: bytes) -> None:
+        """More output."""
+        room = self.HEAD_BYTES - len(self.head)
+        if room > 0 and not self.tail:
+            self.head += data[:room]
+            data = data[room:]
+        if data:
+            self.tail += data
+            if len(self.tail) > 2 * self.TAIL_BYTES:
+                over = len(self.tail) - self.TAIL_BYTES
+                del self.tail[:over]
+                self.dropped += over
+
+    def __bool__(self) -> bool:
+        return bool(self.head)
+
+    def take(self) -> tuple[str, int]:
+        """The text so far and how many bytes of it were left out; empties the buffer."""
+        over = max(0, len(self.tail) - self.TAIL_BYTES)
+        dropped = self.dropped + over
+        head, tail = bytes(self.head), bytes(self.tail[over:])
+        self.head, self.tail, self.dropped = bytearray(), bytearray(), 0
+        text = head.decode("utf-8", "backslashreplace")
+        if dropped:
+            text += f"\n… {dropped:,} bytes left out …\n"
+        return (text + tail.decode("utf-8", "backslashreplace")).replace("\0", "\\0"), dropped
+
+
+@dataclass(slots=True)
+class Finished:
+    """An attempt is over. ``started_ns`` and ``finished_ns`` are monotonic; 0: not known."""
+
+    assignment: Assignment
+    outcome: Outcome
+    started_ns: int
+    finished_ns: int
+    payload: bytes | memoryview = b""
+    preview: str = ""
+    json: str = ""
+    arguments: str = ""
+    error: dict[str, Any] | None = None
+    exception: bytes = b""
+
+
+class Runner(Protocol):
+    """Runs assignments. A worker is its only user and calls it from one thread."""
+
+    def place(self, claim: Claim, task: LoadedTask) -> bool:
+        """Reserve room for a claim, if what is claimed ahead stays within bounds."""
+
+    def start(self, assignments: Sequence[Assignment]) -> None:
+        """Run what was placed."""
+
+    def collect(self, timeout_s: float) -> list[Finished]:
+        """Wait for news, and return the attempts that are over."""
+
+    def take_back(self) -> list[Assignment]:
+        """Assignments that were not started and have no place any more."""
+
+    def stop(self, token: int, outcome: Outcome, grace_s: float) -> bool:
+        """End an attempt and all its processes; it comes back by :meth:`collect` when they are gone."""
+
+    def close(self) -> None:
+        """End everything."""

@@ -1,0 +1,658 @@
+"""The worker: claims jobs, has them run in children, settles what came back. The only writer for its jobs.
+
+One turn waits for news, settles and claims in one transaction, and sends the claimed on. A settle is fsynced before
+anybody hears of it; a claim needs no fsync of its own. When the file cannot be written (locked, disk full), results
+are kept and written later: a job that finished is never run again for that.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from .. import payload
+from ..errors import GigQError, PayloadDamaged, QueueBusy, QueueFull, QueueReadOnly, QueueReplaced
+from ..job import Options
+from ..policies import duration_s, whole_number
+from ..states import Outcome, Reason
+from ..store import reads, transitions, workers
+from ..store.db import Database
+from ..store.filesystem import SPILL_BYTES, Spill
+from ..store.transitions import Claim, Ending, Failure, Stored
+from . import processes, wire
+from .bell import PEERS, WORK, Bell, now_ms
+from .local import LocalRunner
+from .peers import Neighbours
+from .runner import Assignment, Finished, LoadedTask
+
+BEAT_S = 2.0
+LINGER_S = 5.0
+STOP_GRACE_S = 10.0
+BUSY_S = 0.25
+FLUSH_S = 0.25
+CHECKPOINT_BYTES = 4 * 2**20
+KEEP_LOG_BYTES, HEAD_LOG_BYTES = 1024 * 1024, 256 * 1024
+log = logging.getLogger("gigq_nb.worker")
+
+
+class Worker:
+    """Runs the jobs of a queue until it is told to stop.
+
+    Args:
+        path: The queue's file (GigQ's name for it, ``db_path``, is the first parameter there, too).
+        worker_id: What to call it; new at each start if not given.
+        polling_interval: Seconds between looks at the file when nobody rings; a safety net, not the way jobs start.
+        concurrency: How many children run jobs at the same time.
+        any_environment: Also run jobs that were submitted from another environment (same Python version).
+        terminal: Stay until told to stop; False: leave when no kernel is alive and nothing is open.
+        stop_grace: Seconds that running jobs get when the worker is asked to stop.
+
+    Raises:
+        InvalidArgument, InvalidType: naming the argument.
+        NotAQueue, QueueReadOnly, …: the file cannot be worked with; it was left untouched.
+    """
+
+    def __init__(
+        self,
+        path: Any,
+        worker_id: str | None = None,
+        polling_interval: float = 5,
+        concurrency: int = 1,
+        *,
+        any_environment: bool = False,
+        terminal: bool = True,
+        stop_grace: Any = STOP_GRACE_S,
+        log_file: str | None = None,
+    ) -> None:
+        self.concurrency = whole_number(concurrency, "concurrency", 1, 1000)
+        self.polling_interval = duration_s(polling_interval, "polling_interval", least=0.01, most=3600)
+        self.stop_grace_s = duration_s(stop_grace, "stop_grace", least=0.0, most=86_400)
+        self.database = Database(path, keep=True)
+        self.path: Path = self.database.path
+        self.worker_id = worker_id or f"worker-{uuid.uuid4().hex[:12]}"
+        self.any_environment = any_environment
+        self.terminal = terminal
+        self.log_file = log_file
+        self.key = payload.load_key()
+        self.key_id = payload.key_id(self.key)
+        self.spill = Spill(self.path)
+        self.number = 0
+        self.runner: LocalRunner | None = None
+        self.neighbours: Neighbours | None = None
+        self._bell: Bell | None = None
+        self._tasks: dict[int, LoadedTask | PayloadDamaged] = {}
+        self._endings: list[Ending] = []
+        self._runtimes: list[int] = []
+        self._runtimes_read_s = 0.0
+        self._look = True
+        self._next_due_ms: int | None = None
+        self._beat_s = 0.0
+        self._flush_s = 0.0
+        self._looked_s = 0.0
+        self._retry_write_s = 0.0
+        self._why: str | None = None
+        self._idle_since_s: float | None = None
+        self._stopping: str | None = None
+        self._stop_end_s = 0.0
+        self._ready: Callable[[], None] | None = None
+        self._limit: int | None = None
+        self._claimed = 0
+        self._check_requests = True
+        self._logs: dict[int, tuple[str, int]] = {}
+        self._parents: dict[int, list[Any]] = {}
+
+    # ------------------------------------------------------------------------------------------ life
+
+    def start(self) -> None:
+        """Work until stopped (Ctrl-C, SIGTERM, :meth:`stop`, ``%gigq worker stop``). Blocks."""
+        with _Signals(self):
+            self._open()
+            try:
+                while not self._turn():
+                    pass
+            finally:
+                self._close()
+
+    def stop(self) -> None:
+        """Ask the worker to stop: from a signal handler or another thread. The second time: at once."""
+        self._stopping = "now" if self._stopping else "gently"
+        if self._bell is not None:
+            self._bell.ring("w")
+
+    def process_one(self) -> bool:
+        """Run at most one job to its end, in a child. Returns whether there was one."""
+        self._limit, self._claimed = 1, 0
+        self._open()
+        try:
+            while True:
+                self._turn()
+                idle = self.runner is None or not (self.runner.tokens() or self._endings)
+                if idle and (self._claimed or not self._look):
+                    return self._claimed > 0
+        finally:
+            self._close()
+            self._limit = None
+
+    def close(self) -> None:
+        """Give the file back."""
+        self.database.close()
+
+    def _open(self) -> None:
+        self._bell = Bell(self.path)
+        self.ear = self._bell.listen("w")
+        self.runner = LocalRunner(self.concurrency, self.worker_id)
+        self.runner.listen(self.ear.fileno())
+        self.neighbours = Neighbours(self.runner)
+        self._register()
+        self.runner.fill()
+        self._look = True
+        self._beat_s = 0.0
+
+    def _register(self) -> None:
+        assert self.runner is not None
+        now = now_ms()
+        with self.database.write(durable=False) as db:
+            name = self.worker_id
+            if db.execute("select 1 from workers where name = ?", (name,)).fetchone():  # a name that was used before
+                name = f"{self.worker_id}-{uuid.uuid4().hex[:6]}"
+            self.number = workers.register(
+                db, name, processes.me(), python=payload.PYTHON, prefix=sys.prefix, concurrency=self.concurrency,
+                terminal=self.terminal, log=self.log_file, now=now,
+            )  # fmt: skip
+            transitions.promote(db, now)
+        log.info(
+            "worker %s (%d) started: pid %d, %d children, %s",
+            self.worker_id,
+            self.number,
+            os.getpid(),
+            self.concurrency,
+            self.path,
+        )
+        if self._bell is not None:
+            self._bell.ring("w", PEERS)
+            self._bell.ring("k", PEERS)
+
+    def _close(self) -> None:
+        runner = self.runner
+        if runner is not None:
+            runner.close()
+        try:
+            with self.database.write(busy_s=5.0) as db:
+                transitions.settle(db, self.number, self._endings)
+                self._endings = []
+                left = workers.open_tokens(db, self.number)
+                for peer in workers.peers(db):
+                    if peer.id == self.number and left:
+                        workers.rescue(db, peer, now_ms(), "its worker stopped")
+                workers.set_state(db, self.number, "gone", now_ms(), self._why or "stopped")
+                db.execute("delete from children where worker = ?", (self.number,))
+            with self.database.write(durable=False, busy_s=1.0):
+                pass
+            self.database.checkpoint()
+        except GigQError as error:
+            log.warning("could not say goodbye in the file: %s", error)
+        if self._bell is not None:
+            self._bell.ring("w", PEERS)
+            self._bell.ring("k", PEERS)
+            self.ear.close()
+            self._bell.close()
+            self._bell = None
+        self.runner = None
+        self.database.close()
+        log.info("worker %s ended: %s", self.worker_id, self._why or "stopped")
+
+    # ------------------------------------------------------------------------------------------ one turn
+
+    def _turn(self) -> bool:
+        """Wait for news, write, send. Returns True when the worker is done."""
+        assert self.runner is not None and self._bell is not None and self.neighbours is not None
+        finished = self.runner.collect(self._patience_s())
+        self._hear()
+        for one in finished:
+            self._endings.append(self._ending(one))
+        if self._stopping and self._wind_down():
+            return True
+        dead = self.neighbours.dead()
+        if not self._must_write(dead):
+            return False
+        try:
+            self._write(dead)
+        except (QueueBusy, QueueFull) as error:
+            self.runner.unreserve()
+            self._retry_write_s = time.monotonic() + 0.2
+            log.warning("%s", error)
+        except QueueReplaced as error:
+            self._moved_away(error)
+        return self._stopping == "done"
+
+    def _patience_s(self) -> float:
+        now_s = time.monotonic()
+        if self._look and self.runner is not None and self.runner.room():
+            return max(0.0, self._retry_write_s - now_s)
+        waits = [self._beat_s - now_s, self._looked_s + self.polling_interval - now_s]
+        if self._endings:
+            waits.append(self._retry_write_s - now_s)
+        if self._next_due_ms is not None:
+            waits.append((self._next_due_ms - now_ms()) / 1000)
+        if self.runner is not None and self.runner.children and any(c.queue for c in self.runner.children.values()):
+            waits.append(FLUSH_S)
+        if self._stopping:
+            waits.append(self._stop_end_s - now_s)
+        return max(0.0, min(waits))
+
+    def _hear(self) -> None:
+        assert self.runner is not None and self.neighbours is not None
+        if self.ear.fileno() in self.runner.rang:
+            said = self.ear.drain()
+            if WORK in said:
+                self._look = True
+                self._check_requests = True
+            if PEERS in said:
+                self.neighbours.stale = True
+
+    def _must_write(self, dead: list[workers.Peer]) -> bool:
+        assert self.runner is not None and self.neighbours is not None
+        now_s = time.monotonic()
+        if now_s < self._retry_write_s:
+            return False
+        due = self._next_due_ms is not None and now_ms() >= self._next_due_ms
+        if due or now_s - self._looked_s >= self.polling_interval:
+            self._look = True
+        return bool(
+            self._endings
+            or dead
+            or self.runner.born
+            or self.runner.homeless
+            or now_s >= self._beat_s
+            or self._check_requests
+            or self.neighbours.stale
+            or (self._look and self.runner.room() and not self._stopping)
+            or (now_s >= self._flush_s and self._has_news())
+        )
+
+    def _has_news(self) -> bool:
+        assert self.runner is not None
+        if self.runner.progress:
+            return True
+        return any(one.log or not one.marked_started for _, one, _ in self.runner.active())
+
+    def _write(self, dead: list[workers.Peer]) -> None:
+        """One transaction: settle, hand back, beat, rescue, claim. Then tell whom it concerns, and send what was claimed."""
+        assert self.runner is not None and self._bell is not None and self.neighbours is not None
+        runner, now, now_s = self.runner, now_ms(), time.monotonic()
+        homeless = runner.take_back()
+        for peer in dead:
+            self.neighbours.end_children(self.database, peer)
+        endings, born, gone = self._endings, list(runner.born), list(runner.gone)
+        beat = now_s >= self._beat_s
+        claims: list[Claim] = []
+        said: str | None = None
+        stops: set[int] = set()
+        with self.database.write(durable=bool(endings or dead), busy_s=BUSY_S) as db:
+            late = transitions.settle(db, self.number, endings)
+            for one in endings:
+                self._store_log(db, one.claim.token, self._logs.pop(one.claim.token, None))
+            if homeless:
+                transitions.hand_back(db, self.number, [one.claim for one in homeless], now)
+            for pid, birth in born:
+                workers.add_child(db, self.number, pid, birth)
+            for pid, birth in gone:
+                workers.remove_child(db, self.number, pid, birth)
+            if beat:
+                said = workers.beat(db, self.number, now)
+            if self._check_requests or beat:
+                stops = workers.cancelling_tokens(db, self.number)
+                row = db.execute("select stop from workers where id = ?", (self.number,)).fetchone()
+                said = said or (row[0] if row else "gone")
+            for peer in dead:
+                if said != "gone":
+                    saved = workers.rescue(db, peer, now, "its worker died")
+                    log.warning("worker %s is dead; %d running job(s) go back to the queue", peer.name, saved)
+                    self._look = True
+            if beat or self.neighbours.stale or dead:
+                self.neighbours.see(workers.peers(db, self.number), committed=True)
+                self._read_runtimes(db)
+            if now_s >= self._flush_s:
+                self._flush(db, now)
+            if not self._stopping and said is None:
+                claims = self._claim(db, now)
+        self._endings = []
+        self._check_requests = False
+        for one in late:
+            log.warning("attempt %d of job %s was ended by somebody else; its result is dropped", one.claim.n, one.claim.id)
+        runner.recorded([pid for pid, _ in born])
+        if self._ready is not None:
+            self._ready, ready = None, self._ready
+            ready()
+        del runner.born[: len(born)]
+        del runner.gone[: len(gone)]
+        if endings or homeless or dead:
+            self._bell.ring("k")
+        if dead:
+            self._bell.ring("w")
+        if beat:
+            self._beat_s = now_s + BEAT_S
+            self._housekeeping()
+        if said == "gone":
+            self._start_over()
+            return
+        if said is not None:
+            self._stopping = "now" if said == "now" else self._stopping or "gently"
+        self._send_on(claims)
+        for token in stops:
+            options = self._options_of(token)
+            runner.stop(token, Outcome.CANCELLED, options.grace_s if options else 2.0)
+
+    def _options_of(self, token: int) -> Options | None:
+        assert self.runner is not None
+        return next((c.queue[token].task.options for c in self.runner.children.values() if token in c.queue), None)
+
+    def _read_runtimes(self, db: Any) -> None:
+        prefix = None if self.any_environment else sys.prefix
+        self._runtimes = workers.runnable_runtimes(db, self.key_id, payload.PYTHON, prefix)
+
+    # ------------------------------------------------------------------------------------------ claiming
+
+    def _claim(self, db: Any, now: int) -> list[Claim]:
+        assert self.runner is not None
+        if self._next_due_ms is not None and now >= self._next_due_ms or self._look:
+            self._next_due_ms = transitions.promote(db, now)
+        room = self.runner.room()
+        if self._limit is not None:
+            room = min(room, self._limit - self._claimed)
+        if room <= 0:
+            return []
+        if self._look or not self._runtimes:
+            self._read_runtimes(db)
+        self._looked_s = time.monotonic()
+        claims = transitions.claim(db, self.number, self._runtimes, now, room, lambda one: self._place(db, one))
+        self._look = len(claims) >= room or (bool(claims) and self.runner.room() > 0)
+        for one in claims:
+            one_parents = reads.parent_results(db, one.seq) if one.has_parents else []
+            if one_parents:
+                self._parents[one.token] = one_parents
+        return claims
+
+    def _place(self, db: Any, claim: Claim) -> bool:
+        assert self.runner is not None
+        task = self._tasks.get(claim.task)
+        if task is None:
+            task = self._tasks[claim.task] = self._load_task(db, claim.task)
+            if len(self._tasks) > 5_000:
+                self._tasks = {claim.task: task}
+        if isinstance(task, PayloadDamaged):
+            return True
+        return self.runner.place(claim, task)
+
+    def _load_task(self, db: Any, number: int) -> LoadedTask | PayloadDamaged:
+        """A task whose content is what its digest says: else nothing of it may be unpickled."""
+        row = reads.task(db, number)
+        try:
+            function = (
+                row.payload if row.payload is not None else self.spill.read(f"function-{row.function_digest.hex()}", row.size)
+            )
+        except PayloadDamaged as error:
+            return error
+        signed = payload.task_digest(row.function_digest, row.name, row.folder, row.sys_path, row.options, row.notebook, row.cell)
+        if payload.digest_of(function) != row.function_digest or row.digest != signed:
+            return PayloadDamaged(f"the stored function of {row.name} is not what was signed: somebody changed the file")
+        options = Options.from_json(row.options)
+        settings = {
+            "name": row.name,
+            "folder": row.folder,
+            "sys_path": json.loads(row.sys_path),
+            "env": dict(options.env),
+            "memory_bytes": options.memory_bytes,
+            "pass_parent_results": options.pass_parent_results,
+        }
+        return LoadedTask(
+            row.id, row.digest, row.name, row.function, function, row.cells.encode(), json.dumps(settings).encode(), options
+        )
+
+    def _send_on(self, claims: list[Claim]) -> None:
+        """Check each claimed job's signature, then hand it to the runner."""
+        assert self.runner is not None
+        assignments = []
+        for claim in claims:
+            self._claimed += 1
+            parents = self._parents.pop(claim.token, [])
+            task = self._tasks[claim.task]
+            try:
+                if isinstance(task, PayloadDamaged):
+                    raise task
+                arguments = claim.payload if claim.payload is not None else self.spill.read(f"arguments-{claim.id}", claim.size)
+                if not payload.verify(self.key, claim.signature, payload.SLOT_JOB, claim.id, task.digest, arguments):
+                    raise PayloadDamaged("its payload is not what was signed: somebody changed the file. It was not run")
+                blob = self._pack_parents(parents) if parents else b""
+            except PayloadDamaged as error:
+                self._endings.append(
+                    Ending(
+                        claim,
+                        Outcome.FAILED,
+                        Reason.DAMAGED,
+                        None,
+                        now_ms(),
+                        failure=Failure("gigq_nb.errors.PayloadDamaged", str(error)),
+                    )
+                )
+                continue
+            claim.payload = None
+            assignments.append(Assignment(claim, task, arguments, blob, None))
+        self.runner.start(assignments)
+
+    def _pack_parents(self, rows: list[tuple[str, str, int | None, bytes | None, int, bytes | None]]) -> bytes:
+        parts = []
+        for job_id, _status, execution, packed, size, signature in rows:
+            if signature is None:
+                parts.append(wire.PARENT_HEAD.pack(job_id.encode(), False, 0))
+                continue
+            result = packed if packed is not None else self.spill.read(f"result-{job_id}", size)
+            if not payload.verify(self.key, signature, payload.SLOT_RESULT, f"{job_id} {execution}", result):
+                raise PayloadDamaged(f"the result of the parent {job_id} is not what was signed: somebody changed the file")
+            parts += [wire.PARENT_HEAD.pack(job_id.encode(), True, len(result)), result]
+        return b"".join(parts)
+
+    # ------------------------------------------------------------------------------------------ settling
+
+    def _ending(self, one: Finished) -> Ending:
+        """What a finished attempt means for its job. A large result is on the disk before its row names it."""
+        claim, task = one.assignment.claim, one.assignment.task
+        finished_at = now_ms() - max(0, time.monotonic_ns() - one.finished_ns) // 1_000_000 if one.finished_ns else now_ms()
+        started_at = finished_at - (one.finished_ns - one.started_ns) // 1_000_000 if one.started_ns else None
+        ending = Ending(claim, one.outcome, None, started_at, finished_at, one.arguments or None)
+        if one.assignment.log:
+            self._logs[claim.token] = one.assignment.log.take()
+        if self.runner is not None:
+            self.runner.progress.pop(claim.token, None) if one.outcome is Outcome.COMPLETED else None
+        for i, bundle in enumerate(one.assignment.outputs):
+            about = f"{claim.id} {claim.token} {i}"
+            ending.outputs.append((i, bundle.decode(), payload.sign(self.key, payload.SLOT_OUTPUT, about, bundle)))
+        if one.outcome is Outcome.COMPLETED:
+            signature = payload.sign(self.key, payload.SLOT_RESULT, f"{claim.id} {claim.token}", one.payload)
+            size = len(one.payload)
+            if size > SPILL_BYTES:
+                try:
+                    self.spill.write(f"result-{claim.id}", one.payload)
+                except OSError as error:
+                    ending.outcome, ending.reason = Outcome.FAILED, Reason.ERROR
+                    ending.failure = Failure(
+                        "gigq_nb.errors.QueueFull", f"the result of {size / 1e6:,.0f} MB cannot be stored: {error}"
+                    )
+                    return ending
+            stored = bytes(one.payload) if size <= SPILL_BYTES else None
+            ending.result = Stored(stored, size, signature, one.preview or None, one.json or None)
+            return ending
+        if one.outcome is Outcome.RETURNED:
+            ending.retry_in_ms = 0
+            return ending
+        error = one.error or {"type": "", "message": "", "traceback": "", "types": [], "reason": ""}
+        if one.outcome is Outcome.CANCELLED:
+            ending.reason = Reason.USER
+            return ending
+        ending.reason = Reason.TIMEOUT if one.outcome is Outcome.TIMEOUT else Reason(error["reason"] or "error")
+        kind = error["type"] or ("gigq_nb.errors.JobTimeout" if one.outcome is Outcome.TIMEOUT else "gigq_nb.errors.JobFailed")
+        signature = (
+            payload.sign(self.key, payload.SLOT_ERROR, f"{claim.id} {claim.token}", one.exception) if one.exception else None
+        )
+        ending.failure = Failure(kind, error["message"] or kind, error["traceback"], one.exception or None, signature)
+        policy = task.options.retry
+        curable = ending.reason is not Reason.UNSERIALIZABLE and (one.outcome is Outcome.TIMEOUT or policy.covers(error["types"]))
+        if curable and claim.attempts < claim.max_attempts:
+            ending.retry_in_ms = int(policy.jittered_s(claim.attempts) * 1000)
+            ending.backoff_ms = int(policy.wait_s(claim.attempts) * (1 + policy.jitter) * 1000) + 1
+        return ending
+
+    # ------------------------------------------------------------------------------------------ while jobs run
+
+    def _flush(self, db: Any, now: int) -> None:
+        """Logs, progress and true start times of what runs, a few times a second at most."""
+        assert self.runner is not None
+        self._flush_s = time.monotonic() + FLUSH_S
+        starts = []
+        for _, one, since in self.runner.active():
+            if not one.marked_started:
+                one.marked_started = True
+                starts.append((now - (time.monotonic_ns() - since) // 1_000_000, one.claim.token))
+            if one.log:
+                self._store_log(db, one.claim.token, one.log.take())
+        if starts:
+            workers.mark_started(db, self.number, starts)
+        if self.runner.progress:
+            for token, (done, total, text) in self.runner.progress.items():
+                workers.set_progress(db, token, done, total, text, now)
+            self.runner.progress.clear()
+
+    def _store_log(self, db: Any, token: int, taken: tuple[str, int] | None) -> None:
+        if taken is not None:
+            workers.add_log(db, token, taken[0], KEEP_LOG_BYTES, HEAD_LOG_BYTES)
+            if taken[1]:
+                workers.drop_from_log(db, token, taken[1])
+
+    def _housekeeping(self) -> None:
+        """After a beat: the WAL, silent neighbours, and whether anybody still needs this worker."""
+        assert self.neighbours is not None
+        if self.neighbours.leads(self.number) and self.database.wal_bytes() > CHECKPOINT_BYTES:
+            try:
+                self.database.checkpoint()
+            except GigQError as error:
+                log.info("checkpoint put off: %s", error)
+        if not self.database.is_in_place():
+            self._moved_away(QueueReplaced(f"{self.path} was deleted or replaced"))
+            return
+        if not self.terminal and not self._stopping:
+            self._leave_if_unneeded()
+
+    def _leave_if_unneeded(self) -> None:
+        with self.database.read() as db:
+            busy = workers.has_work_for(db, self._runtimes)
+            known = workers.kernels(db)
+        alive = [one for one in known if processes.is_alive(one) is not False]
+        dead = [one for one in known if one not in alive]
+        if dead:
+            with self.database.write(durable=False, busy_s=BUSY_S) as db:
+                for one in dead:
+                    workers.forget_kernel(db, one)
+        if alive or busy:
+            self._idle_since_s = None
+            why = f"serves {len(alive)} notebook kernel(s)" if alive else "no kernel is alive, but jobs are open"
+        else:
+            now_s = time.monotonic()
+            self._idle_since_s = self._idle_since_s or now_s
+            why = "no kernel is alive and nothing is open: ends soon"
+            if now_s - self._idle_since_s >= LINGER_S:
+                self._why = "no kernel was alive and nothing was open"
+                self._stopping = "gently"
+        if why != self._why and not self._stopping:
+            self._why = why
+            with self.database.write(durable=False, busy_s=BUSY_S) as db:
+                workers.set_why(db, self.number, why)
+
+    # ------------------------------------------------------------------------------------------ endings of its own
+
+    def _wind_down(self) -> bool:
+        """After a request to stop: hand back what has not begun, give what runs its grace, then end it."""
+        assert self.runner is not None
+        now_s = time.monotonic()
+        if not self._stop_end_s:
+            self._stop_end_s = now_s + (0.0 if self._stopping == "now" else self.stop_grace_s)
+            log.info("asked to stop (%s)", self._stopping)
+            with self.database.write(durable=False, busy_s=BUSY_S) as db:
+                workers.set_state(db, self.number, "stopping", now_ms(), "asked to stop")
+            for child in self.runner.children.values():
+                self.runner._reclaim(child, child.running()[0])
+        if self._stopping == "now":
+            self._stop_end_s = min(self._stop_end_s, now_s)
+        if now_s >= self._stop_end_s:
+            for token in self.runner.tokens():
+                self.runner.stop(token, Outcome.RETURNED, 0.0 if self._stopping == "now" else 1.0)
+            self._stop_end_s = now_s + 0.2
+        if not self.runner.tokens() and not self._endings:
+            self._stopping = "done"
+            return True
+        return False
+
+    def _start_over(self) -> None:
+        """Declared dead while it was frozen: end what it ran, forget what it knew, and go on as a new worker."""
+        assert self.runner is not None and self.neighbours is not None
+        log.warning("this worker was taken for dead; its jobs went to others. It starts over")
+        self.runner.drop_all()
+        self._endings, self._logs, self._parents = [], {}, {}
+        self.neighbours.forget_all()
+        self._register()
+        self.runner.born.clear()
+        self.runner.gone.clear()
+        self.runner.fill()
+        self._look, self._beat_s = True, 0.0
+
+    def _moved_away(self, error: QueueReplaced) -> None:
+        """The file was replaced under us: what runs belongs to the old one. Go on with the new one, or say why not."""
+        assert self.runner is not None
+        log.error("%s", error)
+        self.runner.drop_all()
+        self._endings, self._logs, self._parents, self._tasks = [], {}, {}, {}
+        self.database.close()
+        self.database = Database(self.path, create=False, keep=True)
+        self._close_bell()
+        self._bell = Bell(self.path)
+        self.ear = self._bell.listen("w")
+        self.runner.listen(self.ear.fileno())
+        self._start_over()
+
+    def _close_bell(self) -> None:
+        if self._bell is not None and self.runner is not None:
+            self.runner.unlisten(self.ear.fileno())
+            self.ear.close()
+            self._bell.close()
+
+
+class _Signals:
+    """SIGINT and SIGTERM ask a worker to stop while it runs in the main thread."""
+
+    def __init__(self, worker: Worker) -> None:
+        self.worker = worker
+        self.before: dict[int, Any] = {}
+
+    def __enter__(self) -> None:
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self.before[number] = signal.signal(number, self.handle)
+
+    def handle(self, _number: int, _frame: FrameType | None) -> None:
+        self.worker.stop()
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self.before.items():
+            signal.signal(number, handler)
+
+
+__all__ = ["QueueReadOnly", "Worker"]

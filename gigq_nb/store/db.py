@@ -1,0 +1,534 @@
+"""Opening the file, write transactions, migrations.
+
+Four traps of SQLite shape this module (each has a test):
+
+* Closing *any* descriptor of the file drops the process's POSIX locks (sqlite.org/howtocorrupt.html, 2.2). A notebook
+  may ``shutil.copy`` its queue at any time, so a kernel holds a connection only for a burst of operations.
+* A transaction that reads first and writes later cannot wait for the lock: every write is ``BEGIN IMMEDIATE``.
+* SQLite's own busy waiting is unfair under load: we retry ourselves, with jitter.
+* A deleted file can still be written to: each write compares the path's inode with the one that is open.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import os
+import random
+import sqlite3
+import threading
+import time
+import warnings
+import weakref
+from collections.abc import Iterator
+from importlib import resources
+from pathlib import Path
+
+from ..errors import (
+    InvalidArgument,
+    InvalidType,
+    NotAQueue,
+    QueueBusy,
+    QueueCorrupt,
+    QueueError,
+    QueueFull,
+    QueueReadOnly,
+    QueueReplaced,
+    QueueTooNew,
+)
+from .filesystem import refuse_network
+
+APPLICATION_ID = 0x67514E42  # "gQNB"
+BURST_S = 0.02
+BUSY_S = 15.0
+
+_PRAGMAS = (
+    "pragma busy_timeout = 0",
+    "pragma foreign_keys = on",
+    "pragma temp_store = memory",
+    "pragma wal_autocheckpoint = 0",  # one checkpointer: the worker (sqlite.org/wal.html#walresetbug)
+    "pragma mmap_size = 0",
+    "pragma trusted_schema = off",
+    "pragma cell_size_check = on",
+    "pragma recursive_triggers = off",
+)
+
+
+def resolve(path: object) -> Path:
+    """The absolute path of a queue from what a user gives.
+
+    Raises:
+        InvalidType, InvalidArgument: neither text nor path; empty, ``:memory:`` or a URI.
+    """
+    if not isinstance(path, (str, os.PathLike)):
+        raise InvalidType(f"the path of a queue is a text or a Path, not {type(path).__name__}")
+    text = os.fspath(path)
+    if not isinstance(text, str):
+        raise InvalidType("the path of a queue is a text, not bytes")
+    if not text.strip():
+        raise InvalidArgument("the path of a queue is empty; write for example 'jobs.db'")
+    if text == ":memory:" or text.startswith("file:"):
+        raise InvalidArgument(f"{text!r}: a queue lives in a file that other processes can open; write for example 'jobs.db'")
+    if "\0" in text:
+        raise InvalidArgument("the path of a queue contains a NUL character")
+    return Path(os.path.realpath(os.path.expanduser(text)))
+
+
+def migrations() -> list[tuple[int, str]]:
+    """The numbered SQL files, in order."""
+    folder = resources.files(__package__).joinpath("migrations")
+    files = sorted(one for one in folder.iterdir() if one.name.endswith(".sql"))
+    return [(int(one.name.split("_")[0]), one.read_text("utf-8")) for one in files]
+
+
+class Database:
+    """One queue file, opened when needed.
+
+    Args:
+        path: The file; made (mode 0600) when it is not there and ``create`` is true.
+        create: Make a missing file.
+        keep: Keep the connection until :meth:`close` (a worker does; a kernel must not).
+        durable: fsync before a write is acknowledged. False survives a killed process, but not a power cut.
+    """
+
+    def __init__(self, path: object, *, create: bool = True, keep: bool = False, durable: bool = True) -> None:
+        self.path = resolve(path)
+        self.keep = keep
+        self.durable = durable
+        self._lock = threading.RLock()
+        self._connection: sqlite3.Connection | None = None
+        self._inode: tuple[int, int] | None = None
+        self._synchronous = ""
+        self._used_s = 0.0
+        self._depth = 0
+        self._pid = os.getpid()
+        self._checked: tuple[int, int] | None = None
+        self._read_only = False
+        _alive.add(self)
+        with self._lock:
+            self._prepare(create)
+
+    # -------------------------------------------------------------------------------------------- opening
+
+    def _prepare(self, create: bool) -> None:
+        """See what the path holds, without changing a stranger's file; make or migrate ours."""
+        refuse_network(self.path)
+        try:
+            about = os.stat(self.path)
+        except FileNotFoundError:
+            if not self.path.parent.is_dir():
+                raise NotAQueue(f"the folder {self.path.parent} does not exist: create it, or choose another path") from None
+            if not create:
+                raise NotAQueue(f"there is no file {self.path}") from None
+            about = self._make()
+        except NotADirectoryError:
+            raise NotAQueue(f"{self.path}: a part of this path is a file, not a folder") from None
+        if self.path.is_dir():
+            raise NotAQueue(f"{self.path} is a folder: name a file in it, for example {self.path / 'jobs.db'}")
+        if about.st_nlink > 1:
+            raise NotAQueue(f"{self.path} has {about.st_nlink} hard links; SQLite is unsafe under two names. Remove the others")
+        if hasattr(os, "getuid") and about.st_uid != os.getuid():
+            raise QueueReadOnly(f"{self.path} belongs to another user. Copy it: 'gigq-nb trust' shows what a copy holds")
+        if about.st_size:
+            _require_ours(self.path)
+        if about.st_mode & 0o077:
+            with contextlib.suppress(OSError):
+                os.chmod(self.path, 0o600)  # by path: opening and closing it would drop SQLite's locks
+                warnings.warn(f"{self.path} could be read by other users; its mode is now 0600", stacklevel=4)
+        self._checked = (about.st_dev, about.st_ino)
+        self._migrate(empty=about.st_size == 0)
+
+    def _make(self) -> os.stat_result:
+        try:
+            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+            os.chmod(self.path, 0o600)
+        except FileExistsError:
+            pass  # another process makes it at this moment
+        except OSError as error:
+            if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+                raise QueueReadOnly(f"{self.path} cannot be made: {error.strerror}. Choose a folder you can write") from error
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise QueueFull(f"{self.path} cannot be made: {error.strerror}. Make room and try again") from error
+            raise NotAQueue(f"{self.path} cannot be made: {error.strerror}") from error
+        return os.stat(self.path)
+
+    def _migrate(self, empty: bool) -> None:
+        steps = migrations()
+        newest = steps[-1][0]
+        with self.read() as db:
+            version = db.execute("pragma user_version").fetchone()[0]
+            marked = db.execute("pragma application_id").fetchone()[0] == APPLICATION_ID
+        if version > newest:
+            raise QueueTooNew(
+                f"{self.path} has schema {version}, this gigq_nb knows {newest}. Update with: pip install -U gigq-nb"
+            )
+        if version == newest and marked:
+            return
+        with self.exclusive() as db:
+            # The mark goes into the file itself before WAL is on, so that anybody can tell whose file it is.
+            if db.execute("pragma application_id").fetchone()[0] != APPLICATION_ID:
+                if db.execute("select count(*) from sqlite_schema").fetchone()[0]:
+                    raise NotAQueue(f"{self.path} is a SQLite file of something else; it was left untouched")
+                db.execute(f"pragma application_id = {APPLICATION_ID}")
+            if db.execute("pragma journal_mode = wal").fetchone()[0] != "wal":
+                raise QueueReadOnly(f"{self.path}: this file system has no shared memory for SQLite's WAL; use a local disk")
+        with self.write() as db:
+            version = db.execute("pragma user_version").fetchone()[0]
+            for number, script in steps:
+                if number > version:
+                    for statement in _statements(script):
+                        db.execute(statement)
+                    db.execute(f"pragma user_version = {number:d}")
+
+    @contextlib.contextmanager
+    def exclusive(self) -> Iterator[sqlite3.Connection]:
+        """A connection outside a transaction, with the waiting and the errors of :meth:`write`."""
+        with self._lock, self._errors():
+            end_s = time.monotonic() + BUSY_S
+            db = self._connected()
+            self._depth += 1
+            try:
+                db.execute(f"pragma busy_timeout = {int(max(0.0, end_s - time.monotonic()) * 1000)}")
+                yield db
+            finally:
+                self._depth -= 1
+                db.execute("pragma busy_timeout = 0")
+                self._done()
+
+    def _connected(self) -> sqlite3.Connection:
+        if self._connection is not None and self._pid == os.getpid():
+            return self._connection
+        self._pid = os.getpid()
+        about = os.stat(self.path)
+        inode = (about.st_dev, about.st_ino)
+        if self._checked is not None and inode != self._checked:
+            _require_ours(self.path)
+            raise QueueReplaced(f"{self.path} was replaced by another file while it was in use; open it again")
+        db = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, timeout=0, cached_statements=200)
+        try:
+            for pragma in _PRAGMAS:
+                db.execute(pragma)
+            db.execute("select count(*) from sqlite_schema limit 1").fetchone()
+            self._read_only = False
+        except sqlite3.OperationalError as error:
+            db.close()
+            if (error.sqlite_errorcode & 0xFF) not in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY):
+                raise
+            # A WAL file on a read-only disk cannot be opened, but it can be read as it is.
+            db = sqlite3.connect(
+                f"{self.path.as_uri()}?mode=ro&immutable=1", uri=True, isolation_level=None, check_same_thread=False
+            )
+            db.execute("select count(*) from sqlite_schema limit 1").fetchone()
+            self._read_only = True
+        self._connection, self._inode, self._synchronous = db, inode, ""
+        return db
+
+    # -------------------------------------------------------------------------------------------- transactions
+
+    @contextlib.contextmanager
+    def write(self, *, durable: bool = True, busy_s: float = BUSY_S) -> Iterator[sqlite3.Connection]:
+        """One write transaction: all of it or nothing, also after an interrupt.
+
+        Args:
+            durable: fsync at the commit. What nobody was told about (a claim, a beat) needs none: the next fsync
+                of the file covers it, and after a power cut it is simply undone.
+            busy_s: How long to wait for the write lock.
+
+        Raises:
+            QueueBusy, QueueFull, QueueReadOnly, QueueCorrupt, QueueReplaced: nothing was changed.
+        """
+        with self._lock, self._errors():
+            db = self._connected()
+            self._require_in_place()
+            if self._read_only:
+                raise QueueReadOnly(f"{self.path} cannot be written: its file system is read-only")
+            wanted = "full" if durable and self.durable else "normal"
+            if wanted != self._synchronous:
+                db.execute(f"pragma synchronous = {wanted}")
+                self._synchronous = wanted
+            self._begin(db, busy_s)
+            self._depth += 1
+            try:
+                yield db
+                db.execute("commit")
+            except BaseException:
+                if db.in_transaction:
+                    with contextlib.suppress(sqlite3.Error):
+                        db.execute("rollback")
+                raise
+            finally:
+                self._depth -= 1
+                self._done()
+
+    @contextlib.contextmanager
+    def read(self) -> Iterator[sqlite3.Connection]:
+        """One consistent view of the file for a few reads. Fetch all before leaving: a reader keeps the WAL from shrinking."""
+        with self._lock, self._errors():
+            db = self._connected()
+            nested = db.in_transaction
+            if not nested:
+                db.execute("begin")
+            self._depth += 1
+            try:
+                yield db
+            finally:
+                self._depth -= 1
+                if not nested and db.in_transaction:
+                    db.execute("rollback")
+                self._done()
+
+    def _begin(self, db: sqlite3.Connection, busy_s: float) -> None:
+        end_s = time.monotonic() + busy_s
+        pause_s = 0.0002
+        while True:
+            try:
+                db.execute("begin immediate")
+                return
+            except sqlite3.OperationalError as error:
+                if (error.sqlite_errorcode & 0xFF) != sqlite3.SQLITE_BUSY or time.monotonic() > end_s:
+                    raise
+            time.sleep(pause_s * random.uniform(0.5, 1.5))
+            pause_s = min(0.01, pause_s * 1.3)
+
+    def _require_in_place(self) -> None:
+        try:
+            about = os.stat(self.path)
+        except FileNotFoundError:
+            self._drop()
+            raise QueueReplaced(f"{self.path} was deleted while it was in use; open it again to make a new one") from None
+        if (about.st_dev, about.st_ino) != self._inode:
+            self._drop()
+            raise QueueReplaced(f"{self.path} was replaced by another file while it was in use; open it again")
+
+    def is_in_place(self) -> bool:
+        """Whether the path still names the file that was opened."""
+        try:
+            about = os.stat(self.path)
+        except OSError:
+            return False
+        return (about.st_dev, about.st_ino) == self._checked
+
+    @contextlib.contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise translated(error, self.path) from error
+        except FileNotFoundError as error:
+            if error.filename is not None and os.fspath(error.filename) == os.fspath(self.path):
+                raise QueueReplaced(f"{self.path} was deleted while it was in use; open it again to make a new one") from None
+            raise
+
+    # -------------------------------------------------------------------------------------------- closing
+
+    def _done(self) -> None:
+        self._used_s = time.monotonic()
+        if not self.keep and self._connection is not None and not self._depth:
+            _closer.watch(self)
+
+    def close_if_idle(self) -> float | None:
+        """Close after a burst. Returns seconds until it is worth asking again, None when closed."""
+        if not self._lock.acquire(blocking=False):
+            return BURST_S
+        try:
+            if self._connection is None:
+                return None
+            left_s = self._used_s + BURST_S - time.monotonic()
+            if self._depth or left_s > 0:
+                return max(left_s, 0.001)
+            self._drop()
+            return None
+        finally:
+            self._lock.release()
+
+    def _drop(self) -> None:
+        if self._connection is not None:
+            with contextlib.suppress(sqlite3.Error):
+                self._connection.close()
+            self._connection = None
+
+    def close(self) -> None:
+        """Close the connection; the next operation opens it again."""
+        with self._lock:
+            self._drop()
+
+    def checkpoint(self) -> int:
+        """Move the WAL into the file and empty it. Only one process does this. Returns the WAL's bytes left."""
+        with self._lock, self._errors():
+            self._connected().execute("pragma wal_checkpoint(truncate)").fetchone()
+        return self.wal_bytes()
+
+    def wal_bytes(self) -> int:
+        """Size of the write-ahead log, in bytes."""
+        try:
+            return os.stat(f"{self.path}-wal").st_size
+        except OSError:
+            return 0
+
+    def changed_mark(self) -> tuple[int, int]:
+        """A mark that changes with each commit of any process, without a connection: the WAL's time and size."""
+        try:
+            about = os.stat(f"{self.path}-wal")
+        except OSError:
+            try:
+                about = os.stat(self.path)
+            except OSError:
+                return (0, 0)
+        return about.st_mtime_ns, about.st_size
+
+    def backup(self, target: Path) -> None:
+        """A consistent copy under load, by SQLite's backup API; appears complete, mode 0600."""
+        draft = target.with_name(f".{target.name}.{os.getpid()}.draft")
+        os.close(os.open(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+        try:
+            with self._lock, self._errors():
+                copy = sqlite3.connect(draft, isolation_level=None)
+                try:
+                    self._connected().backup(copy)
+                    copy.execute("pragma journal_mode = delete")
+                finally:
+                    copy.close()
+                self._done()
+            os.replace(draft, target)
+        finally:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(draft)
+
+    def _forget_in_fork(self) -> None:
+        """After a fork, in the child: the parent's handle must be neither used nor closed here. It is leaked on purpose."""
+        self._lock = threading.RLock()
+        if self._connection is not None:
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._connection))
+            self._connection = None
+        self._depth = 0
+
+
+def _statements(script: str) -> Iterator[str]:
+    part = ""
+    for line in script.splitlines(keepends=True):
+        part += line
+        if part.strip() and sqlite3.complete_statement(part):
+            yield part
+            part = ""
+
+
+def _require_ours(path: Path) -> None:
+    """Read whose file it is, without a lock, a WAL or a change.
+
+    Raises:
+        NotAQueue: not SQLite, or the file of another program.
+    """
+    try:
+        db = sqlite3.connect(f"{path.as_uri()}?mode=ro&immutable=1", uri=True)
+        try:
+            mark = db.execute("pragma application_id").fetchone()[0]
+            tables = (
+                {row[0] for row in db.execute("select name from sqlite_schema where type = 'table'")}
+                if mark != APPLICATION_ID
+                else set()
+            )
+        finally:
+            db.close()
+    except sqlite3.DatabaseError as error:
+        if error.sqlite_errorcode in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
+            raise NotAQueue(f"{path} is not a SQLite file, or its beginning is damaged; it was left untouched") from None
+        raise translated(error, path) from error
+    if mark == APPLICATION_ID:
+        return
+    if {"jobs", "job_executions"} <= tables:
+        raise NotAQueue(
+            f"{path} is a queue of GigQ, which cannot be opened in place. Choose a new path; the old file was left untouched"
+        )
+    if tables or mark:
+        some = f" (it holds {', '.join(sorted(tables)[:3])})" if tables else ""
+        raise NotAQueue(f"{path} is a SQLite file of another program{some}; it was left untouched. Choose another path")
+
+
+def translated(error: sqlite3.Error, path: Path) -> QueueError | sqlite3.Error:
+    """SQLite's error as one that says what to do; programming errors stay what they are."""
+    code = getattr(error, "sqlite_errorcode", None)
+    name = getattr(error, "sqlite_errorname", "") or ""
+    if code is None:
+        return error
+    primary = code & 0xFF
+    if primary in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        return QueueBusy(f"{path}: another process holds the write lock; nothing was changed. Try again, or end that process")
+    if primary == sqlite3.SQLITE_FULL or name in (
+        "SQLITE_IOERR_WRITE",
+        "SQLITE_IOERR_FSYNC",
+        "SQLITE_IOERR_SHMSIZE",
+        "SQLITE_IOERR_TRUNCATE",
+    ):
+        return QueueFull(
+            f"{path}: the disk is full or a size limit is reached ({error}); nothing was changed. Make room and try again"
+        )
+    if primary in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM, sqlite3.SQLITE_AUTH):
+        return QueueReadOnly(f"{path}: cannot be written ({error})")
+    if primary in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_IOERR):
+        return QueueCorrupt(
+            f"{path}: SQLite cannot read it ({error}). Keep the file and its -wal, restore a backup, or try '.recover'"
+        )
+    return error
+
+
+class _Closer:
+    """Closes connections of kernels 20 ms after a burst, in one thread that ends when nothing is open."""
+
+    def __init__(self) -> None:
+        self._condition = threading.Condition(threading.Lock())
+        self._open: set[Database] = set()
+        self._thread: threading.Thread | None = None
+
+    def watch(self, database: Database) -> None:
+        if database in self._open and self._thread is not None:
+            return
+        with self._condition:
+            self._open.add(database)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="gigq_nb burst", daemon=True)
+                self._thread.start()
+            else:
+                self._condition.notify()
+
+    def _run(self) -> None:
+        idle_turns = 0
+        while True:
+            with self._condition:
+                waiting = list(self._open)
+                if not waiting:
+                    idle_turns += 1
+                    if idle_turns > 5:
+                        self._thread = None
+                        return
+                    self._condition.wait(0.2)
+                    continue
+            idle_turns = 0
+            pauses = []
+            for database in waiting:
+                with self._condition:  # taken out first: a burst that starts now puts it back
+                    self._open.discard(database)
+                left_s = database.close_if_idle()
+                if left_s is not None:
+                    with self._condition:
+                        self._open.add(database)
+                    pauses.append(left_s)
+            if pauses:
+                time.sleep(min(pauses))
+
+    def _forget_in_fork(self) -> None:
+        self.__init__()  # type: ignore[misc]
+
+
+_alive: weakref.WeakSet[Database] = weakref.WeakSet()
+_closer = _Closer()
+
+
+def _after_fork() -> None:
+    _closer._forget_in_fork()
+    for database in list(_alive):
+        database._forget_in_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

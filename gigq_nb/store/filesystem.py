@@ -1,0 +1,147 @@
+"""Files beside the database: large values, and whether the disk is one that SQLite can trust."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import secrets
+import stat
+from pathlib import Path
+
+from ..errors import NetworkFileSystem, PayloadDamaged
+
+SPILL_BYTES = 16 * 2**20
+_NAME = re.compile(r"(arguments|result)-[0-9a-f-]{36}|function-[0-9a-f]{64}", re.ASCII)
+_NETWORK = frozenset(
+    {
+        "nfs",
+        "nfs3",
+        "nfs4",
+        "cifs",
+        "smb2",
+        "smb3",
+        "smbfs",
+        "9p",
+        "afs",
+        "lustre",
+        "ceph",
+        "glusterfs",
+        "beegfs",
+        "gpfs",
+        "fuse.sshfs",
+        "fuse.s3fs",
+        "fuse.gcsfuse",
+        "fuse.rclone",
+        "fuse.glusterfs",
+        "fuse.ceph",
+        "davfs",
+        "fuse.davfs2",
+    }
+)
+
+
+def file_system_of(path: Path, mountinfo: str) -> str:
+    """The type of the file system that holds ``path``, from the text of ``/proc/self/mountinfo`` (proc(5))."""
+    best, kind = -1, ""
+    for line in mountinfo.splitlines():
+        left, _, right = line.partition(" - ")
+        fields = left.split(" ")
+        if len(fields) < 5 or not right:
+            continue
+        mount = re.sub(r"\\([0-7]{3})", lambda m: chr(int(m[1], 8)), fields[4])
+        inside = mount == "/" or str(path) == mount or str(path).startswith(mount.rstrip("/") + "/")
+        if inside and len(mount) >= best:  # later lines cover earlier ones
+            best, kind = len(mount), right.split(" ")[0]
+    return kind
+
+
+def refuse_network(path: Path, mountinfo_file: str = "/proc/self/mountinfo") -> None:
+    """Refuse file systems on which SQLite's locks cannot be trusted.
+
+    Raises:
+        NetworkFileSystem: says which one, and what to do. ``GIGQ_NB_ALLOW_NETWORK=1`` overrides, at your risk.
+    """
+    if os.environ.get("GIGQ_NB_ALLOW_NETWORK") == "1":
+        return
+    try:
+        with open(os.environ.get("GIGQ_NB_MOUNTINFO") or mountinfo_file, encoding="utf-8", errors="surrogateescape") as file:
+            kind = file_system_of(path, file.read())
+    except OSError:
+        return
+    if kind in _NETWORK:
+        raise NetworkFileSystem(
+            f"{path} is on a network file system ({kind}), where SQLite's locks are not safe. Use a local disk, for example "
+            f"{Path(os.environ.get('TMPDIR', '/var/tmp')) / path.name}, and copy results home with queue.backup()"  # noqa: S108 - an example in a message
+        )
+
+
+class Spill:
+    """Values too large for a row, each in a file of its own beside the database, written and fsynced before the row."""
+
+    def __init__(self, database: Path) -> None:
+        self.folder = database.with_name(database.name + ".files")
+
+    def _path(self, name: str) -> Path:
+        if not _NAME.fullmatch(name):
+            raise PayloadDamaged(f"{name!r:.80} is no name of a stored value")
+        return self.folder / name
+
+    def write(self, name: str, value: bytes | memoryview) -> None:
+        """Store a value: draft, fsync, rename, fsync of the folder. Only then may a row name it."""
+        path = self._path(name)
+        self.folder.mkdir(mode=0o700, exist_ok=True)
+        draft = self.folder / f".{secrets.token_hex(8)}.draft"
+        handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        try:
+            with memoryview(value) as rest:
+                done = 0
+                while done < len(rest):
+                    done += os.write(handle, rest[done : done + 2**26])
+            os.fsync(handle)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.unlink(draft)
+            raise
+        finally:
+            os.close(handle)
+        os.replace(draft, path)
+        folder = os.open(self.folder, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+    def read(self, name: str, size: int) -> bytes:
+        """A value of known size.
+
+        Raises:
+            PayloadDamaged: missing, a link, or of another size.
+        """
+        try:
+            handle = os.open(self._path(name), os.O_RDONLY | os.O_NOFOLLOW)
+        except OSError as error:
+            raise PayloadDamaged(f"the file of the stored value {name} cannot be read: {error.strerror}") from error
+        with os.fdopen(handle, "rb") as file:
+            about = os.fstat(handle)
+            if not stat.S_ISREG(about.st_mode) or about.st_size != size:
+                raise PayloadDamaged(f"the file of the stored value {name} has {about.st_size} bytes, not {size}")
+            return file.read()
+
+    def remove(self, name: str) -> None:
+        """Remove a value; never follows a link and never leaves the folder."""
+        with contextlib.suppress(FileNotFoundError, PayloadDamaged):
+            os.unlink(self._path(name))
+
+    def names(self) -> list[str]:
+        """All stored values, and drafts of writers that died."""
+        try:
+            return sorted(os.listdir(self.folder))
+        except FileNotFoundError:
+            return []
+
+    def remove_draft(self, name: str) -> None:
+        """Remove a draft that a killed writer left."""
+        if re.fullmatch(r"\.[0-9a-f]{16}\.draft", name):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(self.folder / name)

@@ -1,0 +1,437 @@
+"""Every move of a job after its submit, one function each, and nothing else may change a status.
+
+Each takes an open write transaction and ``now`` in UTC milliseconds. An attempt is the lease: who ends it must name
+its token while it is open in the file. What somebody else has ended meanwhile is dropped, and said so.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+from ..errors import InvalidArgument, JobNotFound
+from ..policies import MAX_LOSSES
+from ..states import UNSUCCESSFUL, JobStatus, Outcome, Reason
+from .counting import count
+
+Db = sqlite3.Connection
+
+
+@dataclass(slots=True)
+class Claim:
+    """A job that was claimed: what a worker needs to run it and to end it."""
+
+    seq: int
+    id: str
+    task: int
+    batch: int | None
+    n: int
+    attempts: int
+    max_attempts: int
+    losses: int
+    payload: bytes | None
+    size: int
+    signature: bytes
+    has_parents: bool
+    token: int = 0
+
+
+@dataclass(slots=True)
+class Failure:
+    """Why an attempt has no result."""
+
+    type: str
+    message: str
+    traceback: str = ""
+    payload: bytes | None = None
+    signature: bytes | None = None
+
+
+@dataclass(slots=True)
+class Stored:
+    """A result as it goes into the file; ``payload`` is None when the value stands in a file of its own."""
+
+    payload: bytes | None
+    size: int
+    signature: bytes
+    preview: str | None
+    json: str | None
+
+
+@dataclass(slots=True)
+class Ending:
+    """How one attempt ended, as the worker saw it.
+
+    ``retry_in_ms``: None for "no further attempt"; else the wait before the next one (``backoff_ms`` is the longest
+    it may be, against clock steps).
+    """
+
+    claim: Claim
+    outcome: Outcome
+    reason: Reason | None = None
+    started_at: int | None = None
+    finished_at: int = 0
+    arguments: str | None = None
+    result: Stored | None = None
+    failure: Failure | None = None
+    retry_in_ms: int | None = None
+    backoff_ms: int | None = None
+    outputs: list[tuple[int, str, bytes]] = field(default_factory=list)
+
+
+# ------------------------------------------------------------------------------------------------------- claim
+
+_READY = (
+    "select j.seq, j.id, j.task, j.batch, j.runs + 1, j.attempts + 1, j.max_attempts, j.losses, a.payload, a.size, a.signature,"
+    " exists (select 1 from edges e where e.child = j.seq), j.priority"
+    " from jobs j indexed by jobs_ready join arguments a on a.job = j.seq"
+    " where j.runtime = ? and j.status = 'pending' and j.waiting_on = 0 and j.run_at is null and j.held = 0"
+    " order by j.priority desc, j.seq limit ?"
+)
+
+
+# pending -> running, and opens an attempt. One transaction: SQLite has one writer, so pick and mark cannot part.
+def claim(
+    db: Db, worker: int, runtimes: Sequence[int], now: int, limit: int, take: Callable[[Claim], bool] | None = None
+) -> list[Claim]:
+    """Claim up to ``limit`` ready jobs, the most urgent first.
+
+    Args:
+        db: An open write transaction.
+        worker: The claiming worker.
+        runtimes: Runtimes it can and may run.
+        now: UTC milliseconds.
+        limit: At most so many.
+        take: Asked for each in turn; at the first False the claiming stops.
+    """
+    if limit < 1 or not runtimes:
+        return []
+    rows = [row for runtime in runtimes for row in db.execute(_READY, (runtime, limit))]
+    if len(runtimes) > 1:
+        rows.sort(key=lambda row: (-row[12], row[0]))
+    claims = []
+    for row in rows[:limit]:
+        one = Claim(*row[:12])
+        if take is not None and not take(one):
+            break
+        claims.append(one)
+    if not claims:
+        return []
+    last = db.execute("select seq from sqlite_sequence where name = 'executions'").fetchone()
+    token = last[0] if last else 0
+    for one in claims:
+        token += 1
+        one.token = token
+    db.executemany(
+        "insert into executions (id, job, n, worker, claimed_at) values (?, ?, ?, ?, ?)",
+        [(one.token, one.seq, one.n, worker, now) for one in claims],
+    )
+    db.executemany(
+        "update jobs set status = 'running', execution = ?, attempts = ?, runs = ?, started_at = ? where seq = ?",
+        [(one.token, one.attempts, one.n, now, one.seq) for one in claims],
+    )
+    moved: Counter[tuple[int | None, str]] = Counter()
+    for one in claims:
+        moved[one.batch, "pending"] -= 1
+        moved[one.batch, "running"] += 1
+    count(db, moved)
+    return claims
+
+
+# pending stays pending: a delayed job that is due goes to the ready ones. A retry whose wait, counted from the latest
+# moment at which it can have begun, lies wholly in the future was delayed by a clock that was set back: it is due.
+def promote(db: Db, now: int) -> int | None:
+    """Make due jobs ready. Returns when the next one is due (UTC milliseconds), or None."""
+    db.execute(
+        "update jobs set run_at = null, backoff_ms = null where status = 'pending' and run_at is not null and run_at <= ?", (now,)
+    )
+    db.execute(
+        "update jobs set run_at = null, backoff_ms = null where status = 'pending' and backoff_ms is not null and run_at - backoff_ms > ?",
+        (now,),
+    )
+    row = db.execute("select min(run_at) from jobs where status = 'pending' and run_at is not null").fetchone()
+    return None if row[0] is None else int(row[0])
+
+
+# ------------------------------------------------------------------------------------------------------- settle
+
+
+# running -> completed, failed, timeout, cancelled, or pending again. Only while the attempt is open.
+def settle(db: Db, worker: int, endings: Sequence[Ending]) -> list[Ending]:
+    """End attempts of one worker. Returns those that somebody else had ended before: their results are dropped."""
+    if not endings:
+        return []
+    still_open = {row[0] for row in db.execute("select id from executions where worker = ? and outcome is null", (worker,))}
+    cancelling = {row[0] for row in db.execute("select execution from jobs where cancelling = 1")}
+    late = [one for one in endings if one.claim.token not in still_open]
+    mine = [one for one in endings if one.claim.token in still_open] if late else list(endings)
+    for one in mine:
+        if one.claim.token in cancelling and one.outcome is not Outcome.CANCELLED:
+            one.outcome, one.reason, one.result, one.retry_in_ms = Outcome.CANCELLED, Reason.USER, None, None
+    moved: Counter[tuple[int | None, str]] = Counter()
+    good = [one for one in mine if one.outcome is Outcome.COMPLETED]
+    if good:
+        _complete(db, good, moved)
+    for one in mine:
+        if one.outcome is not Outcome.COMPLETED:
+            _end_badly(db, one, moved)
+        if one.outputs:
+            db.executemany(
+                "insert or replace into outputs (execution, n, bundle, signature) values (?, ?, ?, ?)",
+                [(one.claim.token, *row) for row in one.outputs],
+            )
+    count(db, moved)
+    return late
+
+
+# running -> completed; every dependant waits for one less, in the same transaction.
+def _complete(db: Db, endings: list[Ending], moved: Counter[tuple[int | None, str]]) -> None:
+    db.executemany(
+        "update executions set outcome = 'completed', started_at = ?, finished_at = ?, arguments = ? where id = ?",
+        [(one.started_at, one.finished_at, one.arguments, one.claim.token) for one in endings],
+    )
+    db.executemany(
+        "update jobs set status = 'completed', execution = null, started_at = ?, finished_at = ? where seq = ?",
+        [(one.started_at, one.finished_at, one.claim.seq) for one in endings],
+    )
+    db.executemany(
+        "insert or replace into results (job, execution, payload, size, signature, preview, json) values (?, ?, ?, ?, ?, ?, ?)",
+        [
+            (one.claim.seq, one.claim.token, r.payload, r.size, r.signature, r.preview, r.json)
+            for one in endings
+            if (r := one.result) is not None
+        ],
+    )
+    for one in endings:
+        moved[one.claim.batch, "running"] -= 1
+        moved[one.claim.batch, "completed"] += 1
+    _release(db, [one.claim.seq for one in endings])
+
+
+def _release(db: Db, parents: Iterable[int]) -> None:
+    """Children of these parents wait for one parent less each."""
+    less = Counter(
+        child
+        for (child,) in db.execute(
+            "select child from edges where parent in (select value from json_each(?))", (json.dumps(list(parents)),)
+        )
+    )
+    if less:
+        db.executemany(
+            "update jobs set waiting_on = waiting_on - ? where seq = ? and status = 'pending'",
+            [(n, child) for child, n in less.items()],
+        )
+
+
+def _end_badly(db: Db, one: Ending, moved: Counter[tuple[int | None, str]]) -> None:
+    """running -> pending (another attempt) or to a bad end, which settles everything downstream."""
+    token, claim_ = one.claim.token, one.claim
+    charged = one.outcome not in (Outcome.LOST, Outcome.RETURNED)
+    db.execute(
+        "update executions set outcome = ?, reason = ?, charged = ?, started_at = ?, finished_at = ?, arguments = ? where id = ?",
+        (one.outcome.value, one.reason, charged, one.started_at, one.finished_at, one.arguments, token),
+    )
+    if one.failure is not None:
+        f = one.failure
+        db.execute(
+            "insert or replace into failures (execution, type, message, traceback, payload, signature) values (?, ?, ?, ?, ?, ?)",
+            (token, f.type, f.message, f.traceback, f.payload, f.signature),
+        )
+    moved[claim_.batch, "running"] -= 1
+    lost = one.outcome is Outcome.LOST
+    if one.retry_in_ms is not None and not (lost and claim_.losses + 1 >= MAX_LOSSES):
+        moved[claim_.batch, "pending"] += 1
+        delayed = one.retry_in_ms > 0
+        db.execute(
+            "update jobs set status = 'pending', execution = null, cancelling = 0, started_at = null, attempts = attempts - ?,"
+            " losses = losses + ?, run_at = ?, backoff_ms = ? where seq = ?",
+            (
+                int(not charged),
+                int(lost),
+                one.finished_at + one.retry_in_ms if delayed else None,
+                one.backoff_ms if delayed else None,
+                claim_.seq,
+            ),
+        )
+        return
+    status = {Outcome.TIMEOUT: JobStatus.TIMEOUT, Outcome.CANCELLED: JobStatus.CANCELLED}.get(one.outcome, JobStatus.FAILED)
+    moved[claim_.batch, status.value] += 1
+    db.execute(
+        "update jobs set status = ?, reason = ?, execution = null, cancelling = 0, started_at = ?, finished_at = ?,"
+        " losses = losses + ? where seq = ?",
+        (status.value, one.reason, one.started_at, one.finished_at, int(lost), claim_.seq),
+    )
+    upstream(db, [claim_.seq], one.finished_at, moved)
+
+
+# pending -> cancelled (upstream), transitively. An edge that says 'run' is released instead.
+def upstream(db: Db, parents: Sequence[int], now: int, moved: Counter[tuple[int | None, str]]) -> list[int]:
+    """Settle what depends on jobs that ended badly. Returns the cancelled ones."""
+    cancelled = []
+    frontier = list(parents)
+    while frontier:
+        rows = db.execute(
+            "select e.child, e.on_failure, j.batch, j.status from edges e join jobs j on j.seq = e.child"
+            " where e.parent in (select value from json_each(?))",
+            (json.dumps(frontier),),
+        ).fetchall()
+        frontier = []
+        less: Counter[int] = Counter()
+        for child, on_failure, batch, status in rows:
+            less[child] += 1
+            if on_failure == "cancel" and status == "pending" and child not in frontier:
+                frontier.append(child)
+                moved[batch, "pending"] -= 1
+                moved[batch, "cancelled"] += 1
+        db.executemany(
+            "update jobs set waiting_on = waiting_on - ? where seq = ? and status = 'pending'",
+            [(n, child) for child, n in less.items()],
+        )
+        db.executemany(
+            "update jobs set status = 'cancelled', reason = 'upstream', finished_at = ?, run_at = null, backoff_ms = null where seq = ?",
+            [(now, child) for child in frontier],
+        )
+        cancelled += frontier
+    return cancelled
+
+
+# running -> pending: claimed, but never started. The attempt did not happen: its row goes, its token never comes back.
+def hand_back(db: Db, worker: int, claims: Sequence[Claim], now: int) -> None:
+    """Give back what was claimed ahead and not started."""
+    moved: Counter[tuple[int | None, str]] = Counter()
+    for one in claims:
+        gone = db.execute("delete from executions where id = ? and worker = ? and outcome is null", (one.token, worker)).rowcount
+        if not gone:
+            continue
+        if db.execute("select cancelling from jobs where seq = ?", (one.seq,)).fetchone()[0]:
+            db.execute(
+                "update jobs set status = 'cancelled', reason = 'user', execution = null, cancelling = 0, attempts = attempts - 1,"
+                " runs = runs - 1, started_at = null, finished_at = ? where seq = ?",
+                (now, one.seq),
+            )
+            moved[one.batch, "cancelled"] += 1
+            moved[one.batch, "running"] -= 1
+            upstream(db, [one.seq], now, moved)
+            continue
+        db.execute(
+            "update jobs set status = 'pending', execution = null, started_at = null, attempts = attempts - 1, runs = runs - 1"
+            " where seq = ?",
+            (one.seq,),
+        )
+        moved[one.batch, "running"] -= 1
+        moved[one.batch, "pending"] += 1
+    count(db, moved)
+
+
+# ------------------------------------------------------------------------------------------------- by a person
+
+
+# pending -> cancelled at once; running: marked, and cancelled by its worker after its processes are gone.
+def cancel(db: Db, ids: Sequence[str], now: int) -> dict[str, bool]:
+    """Cancel jobs. Returns for each id whether it is or will be cancelled; unknown ids are left out."""
+    moved: Counter[tuple[int | None, str]] = Counter()
+    said: dict[str, bool] = {}
+    for job_id, seq, status, batch in db.execute(
+        "select id, seq, status, batch from jobs where id in (select value from json_each(?))", (json.dumps(list(ids)),)
+    ).fetchall():
+        # A row fetched above may have been settled by an earlier turn of this very loop (downstream of it).
+        status = db.execute("select status from jobs where seq = ?", (seq,)).fetchone()[0]
+        said[job_id] = status in ("pending", "running", "cancelled")
+        if status == "pending":
+            db.execute(
+                "update jobs set status = 'cancelled', reason = 'user', finished_at = ?, run_at = null, backoff_ms = null where seq = ?",
+                (now, seq),
+            )
+            moved[batch, "pending"] -= 1
+            moved[batch, "cancelled"] += 1
+            upstream(db, [seq], now, moved)
+        elif status == "running":
+            db.execute("update jobs set cancelling = 1 where seq = ?", (seq,))
+    count(db, moved)
+    return said
+
+
+# failed, timeout, cancelled -> pending: one more attempt at least, and what 'upstream' cancelled comes back with it.
+def retry(db: Db, ids: Sequence[str], now: int) -> list[str]:
+    """Revive jobs. Returns the revived ids, dependants included; final successes and open jobs are left alone.
+
+    Raises:
+        JobNotFound: an id is unknown.
+        InvalidArgument: a parent of the job has not completed and will not: that one must be retried.
+    """
+    moved: Counter[tuple[int | None, str]] = Counter()
+    revived: list[str] = []
+    frontier: list[int] = []
+    for job_id in ids:
+        row = db.execute("select seq, status from jobs where id = ?", (job_id,)).fetchone()
+        if row is None:
+            raise JobNotFound(f"no job {job_id!r:.80} in this queue; queue.jobs() lists them")
+        if row[1] in {status.value for status in UNSUCCESSFUL}:
+            if bad := _bad_parents(db, row[0]):
+                raise InvalidArgument(
+                    f"{job_id} waits for {', '.join(bad[:3])}, which did not complete: retry that job, and this one follows"
+                )
+            _revive(db, row[0], moved)
+            revived.append(job_id)
+            frontier.append(row[0])
+    while frontier:
+        children = db.execute(
+            "select distinct j.seq, j.id from edges e join jobs j on j.seq = e.child where e.parent in (select value from json_each(?))"
+            " and j.status = 'cancelled' and j.reason = 'upstream'",
+            (json.dumps(frontier),),
+        ).fetchall()
+        also_waits = db.execute(
+            "select e.child, count(*) from edges e join jobs j on j.seq = e.child where e.parent in (select value from json_each(?))"
+            " and j.status = 'pending' and e.on_failure = 'run' group by 1",
+            (json.dumps(frontier),),
+        ).fetchall()
+        db.executemany("update jobs set waiting_on = waiting_on + ? where seq = ?", [(n, child) for child, n in also_waits])
+        frontier = []
+        for seq, job_id in children:
+            if not _bad_parents(db, seq):
+                _revive(db, seq, moved)
+                revived.append(job_id)
+                frontier.append(seq)
+    count(db, moved)
+    return revived
+
+
+def _bad_parents(db: Db, seq: int) -> list[str]:
+    return [
+        row[0]
+        for row in db.execute(
+            "select p.id from edges e join jobs p on p.seq = e.parent where e.child = ? and e.on_failure = 'cancel'"
+            " and p.status in ('failed', 'timeout', 'cancelled')",
+            (seq,),
+        )
+    ]
+
+
+def _revive(db: Db, seq: int, moved: Counter[tuple[int | None, str]]) -> None:
+    batch, status = db.execute("select batch, status from jobs where seq = ?", (seq,)).fetchone()
+    db.execute(
+        "update jobs set status = 'pending', reason = null, started_at = null, finished_at = null, run_at = null, backoff_ms = null,"
+        " losses = 0, max_attempts = max(max_attempts, attempts + 1), waiting_on = (select count(*) from edges e join jobs p"
+        " on p.seq = e.parent where e.child = jobs.seq and p.status in ('pending', 'running')) where seq = ?",
+        (seq,),
+    )
+    moved[batch, status] -= 1
+    moved[batch, "pending"] += 1
+
+
+# pending -> failed: it can never be run (its payload was changed in the file).
+def refuse(db: Db, seq: int, failure: Failure, now: int) -> None:
+    """Fail a job that nobody may run, without running it."""
+    row = db.execute("select batch from jobs where seq = ? and status = 'pending'", (seq,)).fetchone()
+    if row is None:
+        return
+    db.execute(
+        "update jobs set status = 'failed', reason = 'damaged', finished_at = ?, run_at = null, backoff_ms = null where seq = ?",
+        (now, seq),
+    )
+    moved: Counter[tuple[int | None, str]] = Counter({(row[0], "pending"): -1, (row[0], "failed"): 1})
+    upstream(db, [seq], now, moved)
+    count(db, moved)
