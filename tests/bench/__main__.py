@@ -23,9 +23,8 @@ def arguments() -> argparse.Namespace:
         "--contender", metavar="NAME", action="append", help="only this contender (may be repeated); writes nothing"
     )
     parser.add_argument("--turns", type=int, metavar="N", help="how often each case is measured (3; with --quick 1)")
-    parser.add_argument(
-        "--folder", type=Path, default=Path("/var/tmp"), help="where the queues are made; on a real disk"
-    )
+    parser.add_argument("--folder", type=Path, default=Path("/var/tmp"), help="where the queues are made; on a real disk")
+    parser.add_argument("--out", type=Path, metavar="FOLDER", help="write the results there, whatever was chosen")
     parser.add_argument("--list", action="store_true", help="name the cases and who takes part; measure nothing")
     parser.add_argument("--report", action="store_true", help="write RESULTS.md and the plot anew from RESULTS.json")
     return parser.parse_args()
@@ -57,18 +56,18 @@ def print_tables(results: Results) -> None:
         print(f"not measured ({problem}): {'; '.join(where)}")
 
 
-def write(raw: dict) -> None:
+def write(raw: dict, folder: Path) -> None:
     """RESULTS.json has every single turn; the other two are drawn from it."""
-    (HERE / "RESULTS.json").write_text(json.dumps(raw, indent=1, ensure_ascii=False) + "\n")
+    (folder / "RESULTS.json").write_text(json.dumps(raw, indent=1, ensure_ascii=False) + "\n")
     results = Results([Record(**record) for record in raw["records"]])
-    (HERE / "RESULTS.md").write_text(report.markdown(results, raw["about"], raw["turns"]))
-    plot.growth(results, HERE / "growth.svg")
+    (folder / "RESULTS.md").write_text(report.markdown(results, raw["about"], raw["turns"]))
+    plot.growth(results, folder / "growth.svg")
 
 
 def main() -> int:
     options = arguments()
     if options.report:
-        write(json.loads((HERE / "RESULTS.json").read_text()))
+        write(json.loads((HERE / "RESULTS.json").read_text()), HERE)
         return 0
     cases = chosen(options)
     if not cases:
@@ -81,8 +80,9 @@ def main() -> int:
     give_up_at = time.monotonic() + QUICK_S if options.quick else float("inf")
     about = machine.describe(options.folder)
     records = turns.run(cases, count, options.folder, give_up_at=give_up_at, tell=tell)
-    if not (options.quick or options.only or options.contender):
-        write({"about": about, "turns": count, "records": [record.as_dict() for record in records]})
+    partial = options.quick or options.only or options.contender
+    if folder := options.out or (None if partial else HERE):
+        write({"about": about, "turns": count, "records": [record.as_dict() for record in records]}, folder)
     print_tables(Results(records))
     return 0
 

@@ -137,9 +137,7 @@ def bars() -> Iterator[Bar]:
         bound=fixed(0.05),
     )
     yield Bar(what="idle: MiB, sum of RSS", words="under 90", value=ours("idle", "rss"), bound=fixed(90))
-    yield Bar(
-        what="recovery after SIGKILL, p95, s", words="1", value=ours("recovery after SIGKILL", "p95"), bound=fixed(1)
-    )
+    yield Bar(what="recovery after SIGKILL, p95, s", words="1", value=ours("recovery after SIGKILL", "p95"), bound=fixed(1))
     yield Bar(
         what="recovery after SIGKILL, worst, s",
         words="3",

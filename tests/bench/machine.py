@@ -48,12 +48,10 @@ def _memory_gib() -> float:
 
 def _file_system(folder: Path) -> str:
     """The kind of file system below `folder`: on tmpfs an fsync is free, and the run says nothing."""
-    answer = subprocess.run(["stat", "--file-system", "--format=%T", str(folder)], capture_output=True, text=True)
-    return answer.stdout.strip() or "unknown file system"
+    answer = subprocess.run(["df", "--output=fstype", str(folder)], capture_output=True, text=True)
+    return answer.stdout.splitlines()[-1].strip() if answer.returncode == 0 else "unknown file system"
 
 
 def _commit() -> str:
-    answer = subprocess.run(
-        ["git", "describe", "--always", "--dirty"], cwd=Path(__file__).parent, capture_output=True, text=True
-    )
+    answer = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=Path(__file__).parent, capture_output=True, text=True)
     return answer.stdout.strip() or "none"

@@ -113,9 +113,7 @@ def _end_to_end(jobs: int, slow_jobs: int, contenders: tuple[str, ...], *, cold:
 def _growth(kinds: tuple[str, ...], sizes: tuple[int, ...], contenders: tuple[str, ...], probes: int) -> Iterator[Case]:
     for kind in kinds:
         for others in sizes:
-            slow_probes = min(
-                probes // 10, max(20, 10_000_000 // others // 10)
-            )  # gigq needs 0.3 ms for every 1,000 pending
+            slow_probes = min(probes // 10, max(20, 10_000_000 // others // 10))  # gigq needs 0.3 ms for every 1,000 pending
             yield Case(
                 name=growth_name(kind, others),
                 measure="growth",
@@ -140,9 +138,7 @@ def _recovery(kills: int, limit_s: float, contenders: tuple[str, ...]) -> Iterat
 
 
 def _frame(rows: int) -> Case:
-    return Case(
-        name=f"{rows:,} jobs as a DataFrame", measure="frame", size={"rows": rows}, contenders=("gigq_nb",), limit_s=600
-    )
+    return Case(name=f"{rows:,} jobs as a DataFrame", measure="frame", size={"rows": rows}, contenders=("gigq_nb",), limit_s=600)
 
 
 def _lengths(ms: int, jobs: int, contenders: tuple[str, ...]) -> Case:

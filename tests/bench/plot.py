@@ -23,9 +23,7 @@ def growth(results: Results, path: Path) -> bool:
     figure, axes = plt.subplots(1, len(GROWTH_KINDS), figsize=(12, 3.4), sharey=True, layout="constrained")
     for axis, kind in zip(axes, GROWTH_KINDS, strict=True):
         for column, points in curves[kind].items():
-            axis.plot(
-                *zip(*points, strict=True), marker="o", markersize=4, label=COLUMNS[column][0], color=COLOURS[column]
-            )
+            axis.plot(*zip(*points, strict=True), marker="o", markersize=4, label=COLUMNS[column][0], color=COLOURS[column])
         axis.set(xscale="log", yscale="log", title=f"others {kind}", xlabel="others")
         axis.grid(alpha=0.25)
     axes[0].set_ylabel("ms per job")

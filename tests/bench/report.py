@@ -41,9 +41,7 @@ def terminal(rows: list[list[str]]) -> str:
     """Columns padded to their widest cell; numbers to the right."""
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     lines = [
-        "  ".join(
-            cell.ljust(w) if i < 2 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))
-        )
+        "  ".join(cell.ljust(w) if i < 2 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True)))
         for row in rows
     ]
     return "\n".join([lines[0], "─" * len(lines[0]), *lines[1:]])
@@ -58,12 +56,11 @@ def markdown(results: Results, about: dict[str, str], turns: int) -> str:
     parts = [
         "# Benchmark results",
         "Written by `python -m tests.bench`; do not edit. How each figure comes about: the docstring of its measure.",
-        "\n".join(f"- **{name}**: {value}" for name, value in about.items() if value)
-        + f"\n- **turns**: {turns}, interleaved",
+        "\n".join(f"- **{name}**: {value}" for name, value in about.items() if value) + f"\n- **turns**: {turns}, interleaved",
         "## Bars\n\nRatios of this run's medians.",
         markdown_table(bar_rows(results)),
         "## Figures",
-        READING,
+        READING.strip(),
         markdown_table(figure_rows(results)),
         "## Growth\n\nThe cost of one job, submit and run, while many others stand in the file.",
         "![Cost of a job against the number of others](growth.svg)",

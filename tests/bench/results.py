@@ -46,9 +46,7 @@ class Results:
         self._spreads = {key: Spread.of(list_) for key, list_ in values.items()}
 
     def row(self, case: str, name: str) -> Row:
-        figure = (
-            measures.load(self._measures[case]).FIGURES[name] if case in self._measures else measures.Figure(title=name)
-        )
+        figure = measures.load(self._measures[case]).FIGURES[name] if case in self._measures else measures.Figure(title=name)
         cells = {column: spread for (c, n, column), spread in self._spreads.items() if (c, n) == (case, name)}
         return Row(case=case, figure=figure, cells=cells)
 

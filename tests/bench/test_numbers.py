@@ -66,9 +66,7 @@ def test_a_row_compares_the_medians_with_the_best_durable_peer_and_the_limit():
         "loky": [5000],
         "sqlite": [2000],
     }
-    results = Results(
-        [record(name, turn, rate=rate) for name, turns in rates.items() for turn, rate in enumerate(turns)]
-    )
+    results = Results([record(name, turn, rate=rate) for name, turns in rates.items() for turn, rate in enumerate(turns)])
     (row,) = results.rows()
     assert (row.best_peer(), row.to_best_peer(), row.to_limit()) == (100, 10.0, 0.5)
 

@@ -87,9 +87,7 @@ def measure(case: Case, contender: str, turn: int, folder: Path, *, limit_s: flo
         if problem:
             return _nothing(case, contender, turn, seconds, problem)
         figures = json.loads(Path(spec.figures_path).read_text())
-        return Record(
-            case=case.name, measure=case.measure, contender=contender, turn=turn, seconds=seconds, figures=figures
-        )
+        return Record(case=case.name, measure=case.measure, contender=contender, turn=turn, seconds=seconds, figures=figures)
     finally:
         processes.kill_tagged(tag)
         shutil.rmtree(home, ignore_errors=True)
@@ -123,7 +121,7 @@ def _reason(log: str) -> str | None:
     """The error's own line below the last traceback (a peer may say its farewells after it)."""
     _, found, tail = log.rpartition("Traceback (most recent call last):")
     errors = [line for line in tail.splitlines() if line and not line.startswith((" ", "["))] if found else []
-    return errors[0].removeprefix("tests.bench.contenders.base.") if errors else None
+    return errors[0].removeprefix("tests.bench.contenders.base.").replace(f"{ROOT}/", "") if errors else None
 
 
 def _environment(folder: Path, tag: str) -> dict[str, str]:

@@ -75,8 +75,7 @@ class Gigq(Contender):
                 db.execute("update jobs set retry_after = ? where id = ?", (FAR, model))
             if kind == "finished":
                 db.execute(
-                    "update jobs set status = 'completed', attempts = 1, result = '0', completed_at = created_at"
-                    " where id = ?",
+                    "update jobs set status = 'completed', attempts = 1, result = '0', completed_at = created_at where id = ?",
                     (model,),
                 )
             names = ", ".join(row[1] for row in db.execute("pragma table_info(jobs)") if row[1] != "id")

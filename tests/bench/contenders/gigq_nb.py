@@ -1,11 +1,15 @@
 """gigq_nb as shipped: a queue, and one detached worker with two children."""
 
+import sqlite3
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gigq_nb import Job, JobQueue, Workflow
 from tests.bench.contenders.base import PATIENCE_S, WORKERS, Contender
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 FILL_AT_ONCE = 50_000
 A_YEAR = timedelta(days=365)
@@ -79,3 +83,40 @@ class GigqNbProcess(GigqNb):
     """No fsync: survives the kill of every process, not a power cut. Never the default; an extra column."""
 
     options = {"durability": "process"}
+
+
+# ----------------------------------------------------------------------------- reading all jobs (measures/frame.py)
+
+# What `queue.jobs()` shows, and where it stands in the file: for those who read the same without gigq_nb.
+FRAME = {
+    "id": "j.id",
+    "name": "t.name",
+    "status": "j.status",
+    "reason": "j.reason",
+    "created_at": "j.created_at",
+    "started_at": "j.started_at",
+    "finished_at": "j.finished_at",
+    "seconds": "(j.finished_at - j.started_at) / 1000.0",
+    "attempts": "j.attempts",
+}
+FRAME_SQL = (
+    f"select {', '.join(f'{source} as {name}' for name, source in FRAME.items())}"
+    " from jobs j join tasks t on t.id = j.task order by j.seq desc"
+)
+
+
+def read_frame(path: str) -> "pd.DataFrame":
+    frame = JobQueue(path, initialize=False).jobs()
+    if set(frame.columns) != set(FRAME):
+        raise AssertionError(f"queue.jobs() has other columns than FRAME: {set(frame.columns) ^ set(FRAME)}")
+    return frame
+
+
+def read_frame_by_pandas(path: str) -> "pd.DataFrame":
+    import pandas as pd
+
+    return pd.read_sql_query(FRAME_SQL, sqlite3.connect(path))
+
+
+def fetch_rows(path: str) -> list[tuple]:
+    return sqlite3.connect(path).execute(FRAME_SQL).fetchall()

@@ -75,9 +75,7 @@ class Huey(Contender):
         db = sqlite3.connect(self.path)
         with db:
             if kind == "pending":
-                db.execute(
-                    f"{numbers} insert into task (queue, data, priority) select ?, ?, -1 from n", (count, QUEUE, data)
-                )
+                db.execute(f"{numbers} insert into task (queue, data, priority) select ?, ?, -1 from n", (count, QUEUE, data))
             if kind == "delayed":
                 db.execute(
                     f"{numbers} insert into schedule (queue, data, timestamp) select ?, ?, ? from n",

@@ -16,9 +16,7 @@ def run(contender, spec) -> dict[str, float]:
         contender.start()
     chunks = contender.bulk_chunks if bulk and not cold else contender.bulk_chunks[:1]
     rates = {chunk: _once(contender, spec.size["jobs"], bulk, cold, chunk) for chunk in chunks}
-    return {"rate": max(rates.values())} | {
-        f"chunks of {chunk}": rate for chunk, rate in rates.items() if len(rates) > 1
-    }
+    return {"rate": max(rates.values())} | {f"chunks of {chunk}": rate for chunk, rate in rates.items() if len(rates) > 1}
 
 
 def _once(contender, count: int, bulk: bool, cold: bool, chunk: int | None) -> float:

@@ -24,12 +24,8 @@ def run(contender, spec) -> dict[str, float]:
     children, paths = [], []
     for number in range(spec.size["submitters"]):
         paths.append(Path(spec.folder) / f"submitter-{number}.json")
-        one = replace(
-            spec, measure="one_submitter", figures_path=str(paths[-1]), size={**spec.size, "begin_at": begin_at}
-        )
-        children.append(
-            subprocess.Popen([sys.executable, "-m", "tests.bench.jobs", one.to_json()], env=os.environ.copy())
-        )
+        one = replace(spec, measure="one_submitter", figures_path=str(paths[-1]), size={**spec.size, "begin_at": begin_at})
+        children.append(subprocess.Popen([sys.executable, "-m", "tests.bench.jobs", one.to_json()], env=os.environ.copy()))
     for child in children:
         if child.wait() != 0:
             raise RuntimeError("a submitter failed; its traceback stands above")
