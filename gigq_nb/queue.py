@@ -20,7 +20,8 @@ from .job import BatchRow, Counts, ExecutionRow, Job, JobRow
 from .policies import clean_name, duration_s, whole_number
 from .states import FINAL, JobStatus
 from .store import pruning, reads, transitions
-from .store.db import Database, resolve
+from .store.db import Database
+from .store.opening import resolve
 from .submission import Submitter
 from .task import Task
 

@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 
 from ..errors import GigQError
+from ..signing import data_dir
 
 #: What a ring can say: there is work or a request; a worker came or went.
 WORK, PEERS = b"!", b"P"
@@ -27,8 +28,6 @@ def runtime_dir() -> Path:
     Raises:
         GigQError: somebody else owns the folder.
     """
-    from ..payload import data_dir
-
     base = os.environ.get("JUPYTER_RUNTIME_DIR") or os.environ.get("XDG_RUNTIME_DIR")
     folder = Path(base) / "gigq_nb" if base and os.path.isdir(base) else data_dir() / "run"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)

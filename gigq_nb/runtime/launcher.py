@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from ..errors import GigQError, WorkerFailed
-from ..payload import PYTHON, data_dir
 from ..policies import whole_number
+from ..signing import PYTHON, data_dir
 from ..store import reads, workers
 from . import processes
 from .bell import Bell, now_ms, room_of

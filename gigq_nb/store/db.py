@@ -20,27 +20,20 @@ import sqlite3
 import threading
 import time
 import warnings
-import weakref
 from collections.abc import Iterator
-from importlib import resources
 from pathlib import Path
 
 from ..errors import (
-    InvalidArgument,
-    InvalidType,
     NotAQueue,
-    QueueBusy,
-    QueueCorrupt,
-    QueueError,
     QueueFull,
     QueueReadOnly,
     QueueReplaced,
     QueueTooNew,
 )
+from .burst import BURST_S, alive, closer
 from .filesystem import refuse_network
+from .opening import APPLICATION_ID, migrations, require_ours, resolve, statements, translated
 
-APPLICATION_ID = 0x67514E42  # "gQNB"
-BURST_S = 0.02
 BUSY_S = 15.0
 
 _PRAGMAS = (
@@ -53,33 +46,6 @@ _PRAGMAS = (
     "pragma cell_size_check = on",
     "pragma recursive_triggers = off",
 )
-
-
-def resolve(path: object) -> Path:
-    """The absolute path of a queue from what a user gives.
-
-    Raises:
-        InvalidType, InvalidArgument: neither text nor path; empty, ``:memory:`` or a URI.
-    """
-    if not isinstance(path, (str, os.PathLike)):
-        raise InvalidType(f"the path of a queue is a text or a Path, not {type(path).__name__}")
-    text = os.fspath(path)
-    if not isinstance(text, str):
-        raise InvalidType("the path of a queue is a text, not bytes")
-    if not text.strip():
-        raise InvalidArgument("the path of a queue is empty; write for example 'jobs.db'")
-    if text == ":memory:" or text.startswith("file:"):
-        raise InvalidArgument(f"{text!r}: a queue lives in a file that other processes can open; write for example 'jobs.db'")
-    if "\0" in text:
-        raise InvalidArgument("the path of a queue contains a NUL character")
-    return Path(os.path.realpath(os.path.expanduser(text)))
-
-
-def migrations() -> list[tuple[int, str]]:
-    """The numbered SQL files, in order."""
-    folder = resources.files(__package__).joinpath("migrations")
-    files = sorted(one for one in folder.iterdir() if one.name.endswith(".sql"))
-    return [(int(one.name.split("_")[0]), one.read_text("utf-8")) for one in files]
 
 
 class Database:
@@ -105,7 +71,7 @@ class Database:
         self._pid = os.getpid()
         self._checked: tuple[int, int] | None = None
         self._read_only = False
-        _alive.add(self)
+        alive.add(self)
         with self._lock:
             self._prepare(create)
 
@@ -131,7 +97,7 @@ class Database:
         if hasattr(os, "getuid") and about.st_uid != os.getuid():
             raise QueueReadOnly(f"{self.path} belongs to another user. Copy it: 'gigq-nb trust' shows what a copy holds")
         if about.st_size:
-            _require_ours(self.path)
+            require_ours(self.path)
         if about.st_mode & 0o077:
             with contextlib.suppress(OSError):
                 os.chmod(self.path, 0o600)  # by path: opening and closing it would drop SQLite's locks
@@ -177,7 +143,7 @@ class Database:
             version = db.execute("pragma user_version").fetchone()[0]
             for number, script in steps:
                 if number > version:
-                    for statement in _statements(script):
+                    for statement in statements(script):
                         db.execute(statement)
                     db.execute(f"pragma user_version = {number:d}")
 
@@ -203,7 +169,7 @@ class Database:
         about = os.stat(self.path)
         inode = (about.st_dev, about.st_ino)
         if self._checked is not None and inode != self._checked:
-            _require_ours(self.path)
+            require_ours(self.path)
             raise QueueReplaced(f"{self.path} was replaced by another file while it was in use; open it again")
         db = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, timeout=0, cached_statements=200)
         try:
@@ -325,7 +291,7 @@ class Database:
     def _done(self) -> None:
         self._used_s = time.monotonic()
         if not self.keep and self._connection is not None and not self._depth:
-            _closer.watch(self)
+            closer.watch(self)
 
     def close_if_idle(self) -> float | None:
         """Close after a burst. Returns seconds until it is worth asking again, None when closed."""
@@ -395,140 +361,10 @@ class Database:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(draft)
 
-    def _forget_in_fork(self) -> None:
+    def forget_in_fork(self) -> None:
         """After a fork, in the child: the parent's handle must be neither used nor closed here. It is leaked on purpose."""
         self._lock = threading.RLock()
         if self._connection is not None:
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._connection))
             self._connection = None
         self._depth = 0
-
-
-def _statements(script: str) -> Iterator[str]:
-    part = ""
-    for line in script.splitlines(keepends=True):
-        part += line
-        if part.strip() and sqlite3.complete_statement(part):
-            yield part
-            part = ""
-
-
-def _require_ours(path: Path) -> None:
-    """Read whose file it is, without a lock, a WAL or a change.
-
-    Raises:
-        NotAQueue: not SQLite, or the file of another program.
-    """
-    try:
-        db = sqlite3.connect(f"{path.as_uri()}?mode=ro&immutable=1", uri=True)
-        try:
-            mark = db.execute("pragma application_id").fetchone()[0]
-            tables = (
-                {row[0] for row in db.execute("select name from sqlite_schema where type = 'table'")}
-                if mark != APPLICATION_ID
-                else set()
-            )
-        finally:
-            db.close()
-    except sqlite3.DatabaseError as error:
-        if error.sqlite_errorcode in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
-            raise NotAQueue(f"{path} is not a SQLite file, or its beginning is damaged; it was left untouched") from None
-        raise translated(error, path) from error
-    if mark == APPLICATION_ID:
-        return
-    if {"jobs", "job_executions"} <= tables:
-        raise NotAQueue(
-            f"{path} is a queue of GigQ, which cannot be opened in place. Choose a new path; the old file was left untouched"
-        )
-    if tables or mark:
-        some = f" (it holds {', '.join(sorted(tables)[:3])})" if tables else ""
-        raise NotAQueue(f"{path} is a SQLite file of another program{some}; it was left untouched. Choose another path")
-
-
-def translated(error: sqlite3.Error, path: Path) -> QueueError | sqlite3.Error:
-    """SQLite's error as one that says what to do; programming errors stay what they are."""
-    code = getattr(error, "sqlite_errorcode", None)
-    name = getattr(error, "sqlite_errorname", "") or ""
-    if code is None:
-        return error
-    primary = code & 0xFF
-    if primary in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-        return QueueBusy(f"{path}: another process holds the write lock; nothing was changed. Try again, or end that process")
-    if primary == sqlite3.SQLITE_FULL or name in (
-        "SQLITE_IOERR_WRITE",
-        "SQLITE_IOERR_FSYNC",
-        "SQLITE_IOERR_SHMSIZE",
-        "SQLITE_IOERR_TRUNCATE",
-    ):
-        return QueueFull(
-            f"{path}: the disk is full or a size limit is reached ({error}); nothing was changed. Make room and try again"
-        )
-    if primary in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM, sqlite3.SQLITE_AUTH):
-        return QueueReadOnly(f"{path}: cannot be written ({error})")
-    if primary in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_IOERR):
-        return QueueCorrupt(
-            f"{path}: SQLite cannot read it ({error}). Keep the file and its -wal, restore a backup, or try '.recover'"
-        )
-    return error
-
-
-class _Closer:
-    """Closes connections of kernels 20 ms after a burst, in one thread that ends when nothing is open."""
-
-    def __init__(self) -> None:
-        self._condition = threading.Condition(threading.Lock())
-        self._open: set[Database] = set()
-        self._thread: threading.Thread | None = None
-
-    def watch(self, database: Database) -> None:
-        if database in self._open and self._thread is not None:
-            return
-        with self._condition:
-            self._open.add(database)
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="gigq_nb burst", daemon=True)
-                self._thread.start()
-            else:
-                self._condition.notify()
-
-    def _run(self) -> None:
-        idle_turns = 0
-        while True:
-            with self._condition:
-                waiting = list(self._open)
-                if not waiting:
-                    idle_turns += 1
-                    if idle_turns > 5:
-                        self._thread = None
-                        return
-                    self._condition.wait(0.2)
-                    continue
-            idle_turns = 0
-            pauses = []
-            for database in waiting:
-                with self._condition:  # taken out first: a burst that starts now puts it back
-                    self._open.discard(database)
-                left_s = database.close_if_idle()
-                if left_s is not None:
-                    with self._condition:
-                        self._open.add(database)
-                    pauses.append(left_s)
-            if pauses:
-                time.sleep(min(pauses))
-
-    def _forget_in_fork(self) -> None:
-        self.__init__()  # type: ignore[misc]
-
-
-_alive: weakref.WeakSet[Database] = weakref.WeakSet()
-_closer = _Closer()
-
-
-def _after_fork() -> None:
-    _closer._forget_in_fork()
-    for database in list(_alive):
-        database._forget_in_fork()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
