@@ -37,7 +37,7 @@ _HOMES = {
     "WaitTimeout": "errors",
     "Worker": "runtime.worker",
     "Workflow": "workflow",
-    "as_completed": "handle",
+    "as_completed": "waiting",
     "close_connections": "compat",
     "connect": "queue",
     "current_job": "runtime.context",
@@ -45,7 +45,7 @@ _HOMES = {
     "setup_logging": "compat",
     "task": "task",
     "track": "runtime.context",
-    "wait": "handle",
+    "wait": "waiting",
 }
 
 __all__ = ["__version__", "load_ipython_extension", "unload_ipython_extension", *_HOMES]  # noqa: PLE0604
@@ -63,8 +63,6 @@ if TYPE_CHECKING:
     from .errors import WaitTimeout as WaitTimeout
     from .handle import Batch as Batch
     from .handle import JobHandle as JobHandle
-    from .handle import as_completed as as_completed
-    from .handle import wait as wait
     from .job import Job as Job
     from .payload import Secret as Secret
     from .policies import Retry as Retry
@@ -77,6 +75,8 @@ if TYPE_CHECKING:
     from .states import JobStatus as JobStatus
     from .task import Task as Task
     from .task import task as task
+    from .waiting import as_completed as as_completed
+    from .waiting import wait as wait
     from .workflow import Workflow as Workflow
 
 

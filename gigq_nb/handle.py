@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import concurrent.futures
-import itertools
-import threading
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterator
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from .errors import InvalidType, JobFailed, WaitTimeout
+from .errors import InvalidType, WaitTimeout
 from .job import BatchRow, Counts, ExecutionRow, JobRow
 from .payload import reduce_handle
 from .policies import duration_s
@@ -20,8 +17,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from .queue import JobQueue
-
-_FINAL = frozenset(status.value for status in FINAL)
 
 
 class JobHandle(str):
@@ -123,7 +118,7 @@ class JobHandle(str):
 
     def wait(self, timeout: Any = None) -> bool:
         """Wait until it is in a final status. Returns False when the timeout came first; the job goes on."""
-        return not self._queue._wait([str(self)], timeout)
+        return not self._queue._waiting.wait([str(self)], timeout)
 
     def result(self, timeout: Any = None) -> Any:
         """What the function returned; waits for it.
@@ -152,12 +147,12 @@ class JobHandle(str):
         return None
 
     def __await__(self) -> Generator[Any, None, Any]:
-        yield from self._queue._wait_async([str(self)]).__await__()
+        yield from self._queue._waiting.wait_async([str(self)]).__await__()
         return self._queue._load(str(self))
 
     def future(self) -> concurrent.futures.Future[Any]:
         """A :class:`concurrent.futures.Future` of this job, for code that expects one."""
-        return self._queue._futures().future(self)
+        return self._queue._futures.future(self)
 
     # ------------------------------------------------------------------------------------------ acting
 
@@ -234,7 +229,7 @@ class Batch:
 
     def wait(self, timeout: Any = None) -> bool:
         """Wait until all are done. Returns False when the timeout came first."""
-        return self.queue._wait_batch(self.number, timeout)
+        return self.queue._waiting.wait_batch(self.number, timeout)
 
     def results(self, timeout: Any = None, *, errors: str = "raise") -> list[Any]:
         """All results in the order of the submit; waits for them.
@@ -251,7 +246,7 @@ class Batch:
         return self.queue._load_batch(self.number, raising=errors == "raise")
 
     def __await__(self) -> Generator[Any, None, list[Any]]:
-        yield from self.queue._wait_async(list(self.ids)).__await__()
+        yield from self.queue._waiting.wait_async(list(self.ids)).__await__()
         return self.queue._load_batch(self.number, raising=True)
 
     def failed(self, limit: int = 1000) -> list[JobHandle]:
@@ -287,171 +282,3 @@ class Batch:
         from .notebook.display import show
 
         show(self)
-
-
-def flat(handles: Iterable[JobHandle | Batch]) -> list[JobHandle]:
-    """Handles from handles and batches."""
-    if isinstance(handles, (JobHandle, Batch)):
-        handles = [handles]
-    found: list[JobHandle] = []
-    for one in handles:
-        if isinstance(one, Batch):
-            found += one
-        elif isinstance(one, JobHandle):
-            found.append(one)
-        else:
-            raise InvalidType(f"this takes jobs and batches, not {type(one).__name__}")
-    return found
-
-
-class JobSet:
-    """What :func:`wait` returns: the sets ``done`` and ``not_done``, also as a pair."""
-
-    def __init__(self, done: set[JobHandle], not_done: set[JobHandle]) -> None:
-        self.done, self.not_done = done, not_done
-
-    def __iter__(self) -> Iterator[set[JobHandle]]:
-        return iter((self.done, self.not_done))
-
-    def __repr__(self) -> str:
-        return f"<{len(self.done)} done, {len(self.not_done)} not done>"
-
-
-def wait(handles: Iterable[JobHandle | Batch], timeout: Any = None, return_when: str = "ALL_COMPLETED") -> JobSet:
-    """Wait for jobs, as :func:`concurrent.futures.wait` does for futures (FIRST_COMPLETED, FIRST_EXCEPTION, ALL_COMPLETED)."""
-    jobs = list(dict.fromkeys(flat(handles)))
-    if return_when not in ("ALL_COMPLETED", "FIRST_COMPLETED", "FIRST_EXCEPTION"):
-        raise InvalidType("return_when is ALL_COMPLETED, FIRST_COMPLETED or FIRST_EXCEPTION")
-    left: set[str] = set()
-    for queue, ids in _by_queue(jobs).items():
-        left |= queue._wait(ids, timeout, return_when)
-    return JobSet({one for one in jobs if str(one) not in left}, {one for one in jobs if str(one) in left})
-
-
-class as_completed:  # noqa: N801 - named as in concurrent.futures
-    """Yield jobs as they end: ``for job in as_completed(sweep)`` or ``async for job in as_completed(sweep)``."""
-
-    def __init__(self, handles: Iterable[JobHandle | Batch], timeout: Any = None) -> None:
-        self._jobs = list(dict.fromkeys(flat(handles)))
-        self._timeout_s = None if timeout is None else duration_s(timeout, "timeout", least=0.0)
-
-    def __iter__(self) -> Iterator[JobHandle]:
-        import time
-
-        end_s = None if self._timeout_s is None else time.monotonic() + self._timeout_s
-        left = {str(one): one for one in self._jobs}
-        while left:
-            rest_s = None if end_s is None else max(0.0, end_s - time.monotonic())
-            queue, ids = next(iter(_by_queue(left.values()).items()))
-            open_ = queue._wait(ids, rest_s, "FIRST_COMPLETED")
-            ended = [one for one in ids if one not in open_]
-            if not ended:
-                raise WaitTimeout(f"{len(left)} of {len(self._jobs)} jobs are not done; they go on")
-            for one in ended:
-                yield left.pop(one)
-
-    async def __aiter__(self) -> Any:
-        left = {str(one): one for one in self._jobs}
-        end_s = None if self._timeout_s is None else asyncio.get_running_loop().time() + self._timeout_s
-        while left:
-            rest_s = None if end_s is None else max(0.0, end_s - asyncio.get_running_loop().time())
-            queue, ids = next(iter(_by_queue(left.values()).items()))
-            open_ = await queue._wait_async(ids, rest_s, "FIRST_COMPLETED")
-            ended = [one for one in ids if one not in open_]
-            if not ended:
-                raise WaitTimeout(f"{len(left)} of {len(self._jobs)} jobs are not done; they go on")
-            for one in ended:
-                yield left.pop(one)
-
-
-def _by_queue(jobs: Iterable[JobHandle]) -> dict[JobQueue, list[str]]:
-    groups: dict[JobQueue, list[str]] = {}
-    for one in jobs:
-        groups.setdefault(one._queue, []).append(str(one))
-    return groups
-
-
-class Futures:
-    """Real futures of jobs, completed by one thread per queue that ends when none is left."""
-
-    def __init__(self, queue: JobQueue) -> None:
-        self._queue = queue
-        self._lock = threading.Lock()
-        self._open: dict[str, list[concurrent.futures.Future[Any]]] = {}
-        self._thread: threading.Thread | None = None
-        self._names = itertools.count()
-
-    def future(self, job: JobHandle) -> concurrent.futures.Future[Any]:
-        """A future that follows the job; cancelling it cancels the job."""
-        future: concurrent.futures.Future[Any] = _JobFuture(job)
-        with self._lock:
-            self._open.setdefault(str(job), []).append(future)
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._follow, name="gigq_nb futures", daemon=True)
-                self._thread.start()
-        return future
-
-    def _follow(self) -> None:
-        while True:
-            with self._lock:
-                ids = list(self._open)
-                if not ids:
-                    self._thread = None
-                    return
-            try:
-                statuses = self._queue._statuses_after_change(ids, 0.5)
-            except Exception as error:
-                self._end_all(error)
-                return
-            for job_id, status in statuses.items():
-                if status == "running":
-                    with self._lock:
-                        futures = list(self._open.get(job_id, ()))
-                    for future in futures:
-                        if not future.running() and not future.done():
-                            future.set_running_or_notify_cancel()
-                elif status in _FINAL:
-                    self._end(job_id, status)
-
-    def _end(self, job_id: str, status: str) -> None:
-        with self._lock:
-            futures = self._open.pop(job_id, [])
-        for future in futures:
-            if future.done():
-                continue
-            if status == "cancelled":
-                concurrent.futures.Future.cancel(future) or future.set_exception(concurrent.futures.CancelledError())
-                future.set_running_or_notify_cancel() if future.cancelled() else None
-                continue
-            if not future.running():
-                future.set_running_or_notify_cancel()
-            try:
-                future.set_result(self._queue._load(job_id))
-            except BaseException as error:
-                future.set_exception(error)
-
-    def _end_all(self, error: BaseException) -> None:
-        with self._lock:
-            futures = [one for some in self._open.values() for one in some]
-            self._open.clear()
-            self._thread = None
-        for future in futures:
-            if not future.done():
-                future.set_exception(JobFailed(f"the job can no longer be followed: {error}"))
-
-
-class _JobFuture(concurrent.futures.Future[Any]):
-    """A future whose ``cancel`` reaches the job."""
-
-    def __init__(self, job: JobHandle) -> None:
-        super().__init__()
-        self.job = job
-
-    def cancel(self) -> bool:
-        if self.done():
-            return self.cancelled()
-        if self.running():  # as concurrent.futures: what runs is not cancelled through its future; job.cancel() does
-            return False
-        if self.job.status is JobStatus.PENDING and self.job.cancel():
-            return super().cancel()
-        return False

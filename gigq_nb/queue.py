@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import functools
-import itertools
-import json
 import time
 from collections.abc import Callable, Iterable, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import loading, payload
+from .compat import execution_dict, job_dict
 from .errors import InvalidArgument, InvalidType, JobNotFound, NotConnected
-from .handle import Batch, Futures, JobHandle
+from .handle import Batch, JobHandle
 from .job import BatchRow, Counts, ExecutionRow, Job, JobRow
 from .policies import clean_name, duration_s, whole_number
 from .states import FINAL, JobStatus
 from .store import pruning, reads, transitions
 from .store.db import Database
 from .store.opening import resolve
-from .submission import Submitter
+from .submission import Submitter, calls
 from .task import Task
+from .waiting import Futures, Waiting
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,7 +30,6 @@ if TYPE_CHECKING:
     from .runtime.bell import Bell
 
 _FINAL = frozenset(status.value for status in FINAL)
-_WAIT_S = 1.0
 
 
 class JobQueue:
@@ -53,8 +51,6 @@ class JobQueue:
         self._database = Database(db_path, create=initialize, durable=durability == "power")
         self._durability = durability
         self._submitter: Submitter | None = None
-        self._bell_: Bell | None = None
-        self._futures_: Futures | None = None
 
     @property
     def path(self) -> Path:
@@ -141,9 +137,9 @@ class JobQueue:
             InvalidArgument: the lists are empty or of different lengths.
         """
         task = function if isinstance(function, Task) else _plain_task(function)
-        calls = _calls(iterables, lists, product)
+        some = calls(iterables, lists, product)
         now = _now_ms()
-        tasks, jobs = self._submit.from_calls(task, calls)
+        tasks, jobs = self._submit.from_calls(task, some)
         number = self._submit.store(tasks, jobs, now, batch=(clean_name(batch_name or task.name, "batch_name"), "map"))
         self._bell.ring("w")
         assert number is not None
@@ -157,11 +153,7 @@ class JobQueue:
 
     @property
     def _bell(self) -> Bell:
-        if self._bell_ is None:
-            from .runtime.bell import Bell
-
-            self._bell_ = Bell(self.path)
-        return self._bell_
+        return self._waiting.bell
 
     # ------------------------------------------------------------------------------------------ looking
 
@@ -222,9 +214,9 @@ class JobQueue:
         except JobNotFound:
             return {"exists": False}
         return {
-            **_as_dict(row),
+            **job_dict(row),
             "dependencies": parents,
-            "executions": [_execution_dict(one) for one in attempts],
+            "executions": [execution_dict(one) for one in attempts],
             "exists": True,
         }
 
@@ -241,7 +233,7 @@ class JobQueue:
         """The newest jobs as dicts with GigQ's keys."""
         most = whole_number(limit, "limit", 1, 10**12)
         with self._database.read() as db:
-            return [_as_dict(row) for row in reads.jobs(db, status=_statuses(status), limit=most)]
+            return [job_dict(row) for row in reads.jobs(db, status=_statuses(status), limit=most)]
 
     def stats(self) -> dict[str, int]:
         """How many jobs have each status, and ``total``."""
@@ -405,9 +397,7 @@ class JobQueue:
     def close(self) -> None:
         """Give the file back. The queue opens it again when it is used again."""
         self._database.close()
-        if self._bell_ is not None:
-            self._bell_.close()
-            self._bell_ = None
+        self._waiting.close()
 
     def __enter__(self) -> JobQueue:
         return self
@@ -494,98 +484,13 @@ class JobQueue:
                     found[job_id] = payload.unpack_here(data)
         return found
 
-    # ------------------------------------------------------------------------------------------ waiting
+    @functools.cached_property
+    def _waiting(self) -> Waiting:
+        return Waiting(self._database)
 
-    def _statuses_now(self, ids: Sequence[str]) -> dict[str, str]:
-        with self._database.read() as db:
-            return reads.statuses(db, ids)
-
-    def _statuses_after_change(self, ids: Sequence[str], most_s: float) -> dict[str, str]:
-        with self._bell.listen("k") as ear:
-            statuses = self._statuses_now(ids)
-            if not any(status != "pending" for status in statuses.values()):
-                ear.wait(most_s)
-                statuses = self._statuses_now(ids)
-            elif not any(status in _FINAL for status in statuses.values()):
-                ear.wait(min(most_s, 0.1))
-                statuses = self._statuses_now(ids)
-        return statuses
-
-    def _wait(self, ids: Sequence[str], timeout: Any, return_when: str = "ALL_COMPLETED") -> set[str]:
-        """Wait for jobs; returns the ids that are not done.
-
-        Raises:
-            JobNotFound: an id is unknown.
-        """
-        end_s = None if timeout is None else time.monotonic() + duration_s(timeout, "timeout", least=0.0)
-        left = dict.fromkeys(ids)
-        with self._bell.listen("k") as ear:
-            while True:
-                before = len(left)
-                if self._strike_off(left, return_when) or not left or (return_when == "FIRST_COMPLETED" and len(left) < before):
-                    return set(left)
-                rest_s = _WAIT_S if end_s is None else min(_WAIT_S, end_s - time.monotonic())
-                if rest_s <= 0:
-                    return set(left)
-                ear.wait(rest_s)
-
-    def _strike_off(self, left: dict[str, None], return_when: str) -> bool:
-        """Remove what is done from ``left``; True when FIRST_EXCEPTION is met."""
-        statuses = self._statuses_now(list(left))
-        for job_id in list(left):
-            status = statuses.get(job_id)
-            if status is None:
-                raise _unknown(job_id)
-            if status in _FINAL:
-                del left[job_id]
-        return return_when == "FIRST_EXCEPTION" and any(one in _FINAL and one != "completed" for one in statuses.values())
-
-    async def _wait_async(self, ids: Sequence[str], timeout: Any = None, return_when: str = "ALL_COMPLETED") -> set[str]:
-        """:meth:`_wait` without blocking the event loop."""
-        loop = asyncio.get_running_loop()
-        end_s = None if timeout is None else loop.time() + duration_s(timeout, "timeout", least=0.0)
-        left = dict.fromkeys(ids)
-        rung = asyncio.Event()
-        with self._bell.listen("k") as ear:
-            loop.add_reader(ear.fileno(), rung.set)
-            try:
-                while True:
-                    before = len(left)
-                    if (
-                        self._strike_off(left, return_when)
-                        or not left
-                        or (return_when == "FIRST_COMPLETED" and len(left) < before)
-                    ):
-                        return set(left)
-                    rest_s = _WAIT_S if end_s is None else min(_WAIT_S, end_s - loop.time())
-                    if rest_s <= 0:
-                        return set(left)
-                    with contextlib.suppress(TimeoutError):
-                        await asyncio.wait_for(rung.wait(), rest_s)
-                    rung.clear()
-                    ear.drain()
-            finally:
-                loop.remove_reader(ear.fileno())
-
-    def _wait_batch(self, number: int, timeout: Any) -> bool:
-        end_s = None if timeout is None else time.monotonic() + duration_s(timeout, "timeout", least=0.0)
-        with self._bell.listen("k") as ear:
-            while True:
-                counts = self._counts(number)
-                if counts.done == counts.total:
-                    return True
-                rest_s = _WAIT_S if end_s is None else min(_WAIT_S, end_s - time.monotonic())
-                if rest_s <= 0:
-                    return False
-                ear.wait(rest_s)
-                if counts.total - counts.done > 1000:  # far from the end: each ring is not worth a look
-                    time.sleep(0.002)
-                    ear.drain()
-
+    @functools.cached_property
     def _futures(self) -> Futures:
-        if self._futures_ is None:
-            self._futures_ = Futures(self)
-        return self._futures_
+        return Futures(self)
 
 
 # ---------------------------------------------------------------------------------------------- the connected queue
@@ -648,73 +553,3 @@ def _statuses(status: JobStatus | str | Sequence[str] | None) -> tuple[str, ...]
         if one not in JobStatus._value2member_map_:
             raise InvalidArgument(f"status {one!r:.40} is none of: {', '.join(JobStatus)}")
     return tuple(str(JobStatus(one)) for one in some)
-
-
-def _calls(iterables: Sequence[Any], lists: dict[str, Any], product: bool) -> Iterable[tuple[tuple[Any, ...], dict[str, Any]]]:
-    for name, values in [*((f"argument {i + 1}", one) for i, one in enumerate(iterables)), *lists.items()]:
-        if isinstance(values, (str, bytes)) or not isinstance(values, Iterable):
-            raise InvalidType(
-                f"map takes a list of values for {name}, not {type(values).__name__}; for one value write [{values!r:.40}]"
-            )
-    if product:
-        if iterables:
-            raise InvalidArgument("product=True combines keyword lists; name the arguments: map(f, x=[…], y=[…], product=True)")
-        return [((), dict(zip(lists, values, strict=True))) for values in itertools.product(*lists.values())] if lists else []
-    try:
-        columns = list(zip(*iterables, *lists.values(), strict=True))
-    except ValueError:
-        sizes = ", ".join(str(len(list(one))) for one in [*iterables, *lists.values()] if hasattr(one, "__len__"))
-        raise InvalidArgument(
-            f"map takes its lists in step, and their lengths differ ({sizes}); product=True combines them"
-        ) from None
-    n = len(iterables)
-    if not lists:
-        return [(values, {}) for values in columns]
-    return [(values[:n], dict(zip(lists, values[n:], strict=True))) for values in columns]
-
-
-def _iso(ms: int | None) -> str | None:
-    return None if ms is None else datetime.fromtimestamp(ms / 1000, UTC).isoformat()
-
-
-def _as_dict(row: JobRow) -> dict[str, Any]:
-    """GigQ's keys. ``result`` is the value where it is JSON, else its preview; ``error`` has the traceback."""
-    result = json.loads(row.result_json) if row.result_json is not None else row.result_text
-    return {
-        "id": row.id,
-        "name": row.name,
-        "function_name": row.function_name,
-        "params": row.arguments_text,
-        "priority": row.priority,
-        "max_attempts": row.max_attempts,
-        "timeout": row.options.timeout_s,
-        "description": row.options.description,
-        "status": row.status,
-        "reason": row.reason,
-        "waits_for": row.waits_for,
-        "attempts": row.attempts,
-        "losses": row.losses,
-        "result": result,
-        "error": (row.traceback or row.error) if row.status != "completed" else None,
-        "created_at": _iso(row.created_at),
-        "updated_at": _iso(row.finished_at or row.started_at or row.created_at),
-        "started_at": _iso(row.started_at),
-        "completed_at": _iso(row.finished_at),
-        "progress": None if row.progress_done is None else [row.progress_done, row.progress_total, row.progress_text],
-        "tags": list(row.options.tags),
-    }
-
-
-def _execution_dict(row: ExecutionRow) -> dict[str, Any]:
-    return {
-        "id": row.id,
-        "job_id": row.job_id,
-        "attempt": row.n,
-        "worker_id": row.worker,
-        "status": row.outcome or "running",
-        "reason": row.reason,
-        "charged": row.charged,
-        "started_at": _iso(row.started_at or row.claimed_at),
-        "completed_at": _iso(row.finished_at),
-        "error": row.error,
-    }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import itertools
 import json
 import os
 import sys
@@ -13,7 +14,7 @@ from dataclasses import replace
 from typing import Any
 
 from . import payload
-from .errors import InvalidArgument, NotSerializable
+from .errors import InvalidArgument, InvalidType, NotSerializable
 from .job import Job, new_ids
 from .store import submissions
 from .store.db import Database
@@ -248,3 +249,27 @@ def _place() -> tuple[str, str]:
     except OSError:
         raise NotSerializable("the current folder is gone, so a job could not start in it; change to another one") from None
     return folder, _path_text(folder, tuple(one for one in sys.path if isinstance(one, str)))
+
+
+def calls(iterables: Sequence[Any], lists: dict[str, Any], product: bool) -> Iterable[tuple[tuple[Any, ...], dict[str, Any]]]:
+    """The sets of arguments of a ``map``: lists in step, or all combinations of keyword lists."""
+    for name, values in [*((f"argument {i + 1}", one) for i, one in enumerate(iterables)), *lists.items()]:
+        if isinstance(values, (str, bytes)) or not isinstance(values, Iterable):
+            raise InvalidType(
+                f"map takes a list of values for {name}, not {type(values).__name__}; for one value write [{values!r:.40}]"
+            )
+    if product:
+        if iterables:
+            raise InvalidArgument("product=True combines keyword lists; name the arguments: map(f, x=[…], y=[…], product=True)")
+        return [((), dict(zip(lists, values, strict=True))) for values in itertools.product(*lists.values())] if lists else []
+    try:
+        columns = list(zip(*iterables, *lists.values(), strict=True))
+    except ValueError:
+        sizes = ", ".join(str(len(list(one))) for one in [*iterables, *lists.values()] if hasattr(one, "__len__"))
+        raise InvalidArgument(
+            f"map takes its lists in step, and their lengths differ ({sizes}); product=True combines them"
+        ) from None
+    n = len(iterables)
+    if not lists:
+        return [(values, {}) for values in columns]
+    return [(values[:n], dict(zip(lists, values[n:], strict=True))) for values in columns]
