@@ -68,8 +68,8 @@ def quick() -> list[Case]:
     """What a change is most likely to break; small sizes, the contenders that start fast."""
     few = ("gigq_nb", *PEERS, "loky", "sqlite")
     return [
-        *_submit(3_000, 500, few),
-        *_end_to_end(5_000, 500, few, cold=False),
+        *_submit(5_000, 1_000, few),
+        *_end_to_end(10_000, 1_000, few, cold=False),
         Case(name="latency, as shipped", measure="latency", size={"jobs": 50, "seconds": 3}, contenders=("gigq_nb",)),
         Case(name="latency", measure="latency", size={"jobs": 50, "seconds": 3}, contenders=few),
         *_growth(("pending", "finished"), (1_000, 100_000), ("gigq_nb", "huey", "sqlite"), probes=3_000),

@@ -127,10 +127,11 @@ def test_the_quick_plan_is_a_part_of_the_full_one():
     assert [case.name for case in quick() if case.name not in names] == []
 
 
-def test_the_reason_is_the_error_below_the_last_traceback():
+def test_the_reason_is_the_last_error_that_the_log_names():
     traceback = "Traceback (most recent call last):\n  File x\n"
     log = f"noise\n{traceback}ValueError: one\n\n{traceback}KeyError: 'two'\nStopping the cluster"
     assert _reason(log) == "KeyError: 'two'"
+    assert _reason(f"{traceback}WorkerFailed: it ended with\n    OSError: no space\n(its log)") == "OSError: no space"
     assert _reason("nothing of the kind") is None
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -17,6 +18,9 @@ from tests.bench.cell import Spec
 from tests.bench.plan import Case
 
 ROOT = Path(__file__).resolve().parents[2]
+
+# The line with which a traceback ends, also one that is quoted, indented, in another.
+ERROR = re.compile(r"^\s*((?:\w+\.)*\w*(?:Error|Exception|Failed|NotFound|Timeout|Unable)\b(?:: .*)?)$", re.MULTILINE)
 
 # What names the folders that a user's programs share: keys, sockets, profiles. Each measurement has its own.
 USER_FOLDERS = (
@@ -118,10 +122,9 @@ def _run_cell(spec: Spec, tag: str, log, limit_s: float) -> str | None:
 
 
 def _reason(log: str) -> str | None:
-    """The error's own line below the last traceback (a peer may say its farewells after it)."""
-    _, found, tail = log.rpartition("Traceback (most recent call last):")
-    errors = [line for line in tail.splitlines() if line and not line.startswith((" ", "["))] if found else []
-    return errors[0].removeprefix("tests.bench.contenders.base.").replace(f"{ROOT}/", "") if errors else None
+    """The last line of a log that names an error: a peer may say its farewells after it. Without this machine's paths."""
+    errors = ERROR.findall(log)
+    return errors[-1].removeprefix("tests.bench.contenders.base.").replace(f"{ROOT}/", "") if errors else None
 
 
 def _environment(folder: Path, tag: str) -> dict[str, str]:

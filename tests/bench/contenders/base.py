@@ -70,6 +70,10 @@ class Contender:
         """`count` jobs that are pending (behind any probe), blocked, delayed or finished; no worker runs yet."""
         raise Unable("not durable")
 
+    def refresh_view(self, jobs: int) -> dict[str, float]:
+        """Kernel milliseconds of a refresh of the live view, with `jobs` jobs in the file and a worker at work."""
+        raise Unable("no live view")
+
     def submit_probes(self, count: int) -> Any:
         """`count` jobs of `stamp`, ahead of whatever `fill` left pending."""
         return self.submit_bulk("stamp", range(count))

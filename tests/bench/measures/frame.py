@@ -37,7 +37,10 @@ def run(contender, spec) -> dict[str, float]:
 
 def _read_in_fresh_process(way: str, path: str, rows: int) -> dict[str, float]:
     command = [sys.executable, "-m", "tests.bench.measures.frame", way, path]
-    answer = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+    reader = subprocess.run(command, stdout=subprocess.PIPE)
+    if reader.returncode != 0:
+        raise SystemExit(reader.returncode)  # its own traceback is the last one in the log
+    answer = json.loads(reader.stdout)
     if answer["rows"] < rows:
         raise AssertionError(f"{way} read {answer['rows']} rows of {rows}")
     return answer
