@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import re
 import secrets
 import stat
+from collections.abc import Iterable
 from pathlib import Path
 
 from ..errors import NetworkFileSystem, PayloadDamaged
 
 SPILL_BYTES = 16 * 2**20
+_PIECE = 2**24
 _NAME = re.compile(r"(arguments|result)-[0-9a-f-]{36}|function-[0-9a-f]{64}", re.ASCII)
 _NETWORK = frozenset(
     {
@@ -72,7 +75,7 @@ def refuse_network(path: Path, mountinfo_file: str = "/proc/self/mountinfo") -> 
     if kind in _NETWORK:
         raise NetworkFileSystem(
             f"{path} is on a network file system ({kind}), where SQLite's locks are not safe. Use a local disk, for example "
-            f"{Path(os.environ.get('TMPDIR', '/var/tmp')) / path.name}, and copy results home with queue.backup()"  # noqa: S108 - an example in a message
+            f"{Path(os.environ.get('TMPDIR', '/var/tmp')) / path.name}, and copy results home with queue.backup()"
         )
 
 
@@ -89,15 +92,19 @@ class Spill:
 
     def write(self, name: str, value: bytes | memoryview) -> None:
         """Store a value: draft, fsync, rename, fsync of the folder. Only then may a row name it."""
+        with memoryview(value) as whole:
+            self._place(name, (whole[at : at + _PIECE] for at in range(0, len(whole), _PIECE)))
+
+    def _place(self, name: str, pieces: Iterable[bytes | memoryview]) -> None:
         path = self._path(name)
         self.folder.mkdir(mode=0o700, exist_ok=True)
         draft = self.folder / f".{secrets.token_hex(8)}.draft"
         handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         try:
-            with memoryview(value) as rest:
+            for piece in pieces:
                 done = 0
-                while done < len(rest):
-                    done += os.write(handle, rest[done : done + 2**26])
+                while done < len(piece):
+                    done += os.write(handle, piece[done:])
             os.fsync(handle)
         except BaseException:
             with contextlib.suppress(OSError):
@@ -139,6 +146,26 @@ class Spill:
             return sorted(os.listdir(self.folder))
         except FileNotFoundError:
             return []
+
+    def copy_to(self, database: Path) -> int:
+        """Copy all values beside a copy of the database, each complete and fsynced. Returns how many.
+
+        Take them after the database: a value is on the disk before a row names it, so each that the copied rows name
+        was there. One that was pruned meanwhile is skipped: its job went with it.
+        """
+        other = Spill(database)
+        copied = 0
+        for name in self.names():
+            if not _NAME.fullmatch(name):
+                continue
+            try:
+                handle = os.open(self._path(name), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            except OSError:  # pruned meanwhile, or a link, which is none of ours
+                continue
+            with os.fdopen(handle, "rb", buffering=0) as file:
+                other._place(name, iter(functools.partial(file.read, _PIECE), b""))
+            copied += 1
+        return copied
 
     def remove_draft(self, name: str) -> None:
         """Remove a draft that a killed writer left."""
