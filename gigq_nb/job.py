@@ -133,11 +133,28 @@ class Options:
 
     @classmethod
     def from_json(cls, text: str) -> Options:
-        """The options from :meth:`as_json`."""
-        data = json.loads(text)
-        data["retry"] = Retry.from_json(data["retry"])
-        data["tags"] = tuple(data["tags"])
-        return cls(**data)
+        """The options from :meth:`as_json`.
+
+        Raises:
+            InvalidArgument: it is no such text; somebody wrote to the file.
+        """
+        try:
+            data = json.loads(text)
+            data["retry"] = Retry.from_json(data["retry"])
+            data["tags"] = tuple(data["tags"])
+            read = cls(**data)
+            if read.as_json() != text or Options.of(**_as_given(read)) != read:
+                raise ValueError("not as they are written")
+        except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+            raise InvalidArgument(f"the stored options of a task are damaged ({error}): {text!r:.80}") from None
+        return read
+
+
+def _as_given(options: Options) -> dict[str, Any]:
+    """The arguments of :meth:`Options.of` that make these options: so what is read back is checked as what is given."""
+    names = ("max_attempts", "retry", "fresh", "pass_parent_results", "description", "tags", "env")
+    given = {name: getattr(options, name) for name in names}
+    return {**given, "timeout": options.timeout_s, "memory": options.memory_bytes, "grace": options.grace_s}
 
 
 class Job:

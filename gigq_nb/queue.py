@@ -19,6 +19,7 @@ from .policies import clean_name, duration_s, whole_number
 from .states import FINAL, JobStatus
 from .store import pruning, reads, transitions
 from .store.db import Database
+from .store.filesystem import Spill
 from .store.opening import resolve
 from .submission import Submitter, calls
 from .task import Task
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
     from .runtime.bell import Bell
 
+_YOUNG_MS = 3_600_000  # a file beside the database that is younger may be of a submit that is under way
 _FINAL = frozenset(status.value for status in FINAL)
 
 
@@ -331,8 +333,7 @@ class JobQueue:
         if before_timestamp is not None:
             when = datetime.fromisoformat(before_timestamp) if isinstance(before_timestamp, str) else before_timestamp
             before = int(when.timestamp() * 1000)
-        with self._database.write() as db:
-            return pruning.prune(db, ("completed", "cancelled"), before, self._submit.spill)
+        return self._prune(("completed", "cancelled"), before)
 
     def prune(self, older_than: Any, status: JobStatus | str | Sequence[str] | None = None) -> int:
         """Remove jobs that ended longer ago than this, with their attempts, logs, payloads and files.
@@ -345,8 +346,18 @@ class JobQueue:
         chosen = _statuses(status) or tuple(sorted(_FINAL))
         if not set(chosen) <= _FINAL:
             raise InvalidArgument("prune removes jobs that are done: completed, failed, timeout or cancelled")
+        return self._prune(chosen, _now_ms() - int(age_s * 1000))
+
+    def _prune(self, statuses: Sequence[str], before: int | None) -> int:
+        spill = Spill(self.path)
         with self._database.write() as db:
-            return pruning.prune(db, chosen, _now_ms() - int(age_s * 1000), self._submit.spill)
+            removed, files = pruning.prune(db, statuses, before)
+        for name in files:
+            spill.remove(name)
+        if spill.names():
+            with self._database.read() as db:
+                pruning.sweep(db, spill, _now_ms() - _YOUNG_MS)
+        return removed
 
     def backup(self, path: Any) -> Path:
         """A consistent copy of the file, under load, too. Returns its path.

@@ -89,7 +89,6 @@ MOVES: dict[str, tuple[frozenset[JobStatus], frozenset[JobStatus]]] = {
     "hand_back": (frozenset({_R}), frozenset({_P})),
     "cancel": (frozenset({_P, _R}), frozenset({_X})),
     "upstream": (frozenset({_P}), frozenset({_X})),
-    "refuse": (frozenset({_P}), frozenset({_F})),
     "retry": (frozenset({_F, _T, _X}), frozenset({_P})),
 }
 

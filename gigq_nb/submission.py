@@ -15,7 +15,7 @@ from typing import Any
 
 from . import payload
 from .errors import InvalidArgument, InvalidType, NotSerializable
-from .job import Job, new_ids
+from .job import Job, Options, new_ids
 from .store import submissions
 from .store.db import Database
 from .store.filesystem import SPILL_BYTES, Spill
@@ -41,7 +41,7 @@ class Submitter:
         self._numbers: dict[bytes, int] = {}
         self._runtime: int | None = None
         self._stored: set[bytes] = set()
-        self._tasks: dict[tuple[Any, ...], NewTask] = {}
+        self._tasks: dict[tuple[Any, ...], tuple[Options, NewTask]] = {}
 
     # ------------------------------------------------------------------------------------------ preparing
 
@@ -51,25 +51,16 @@ class Submitter:
         Raises:
             NotSerializable: names what cannot leave the process.
         """
-        refuse_uncallable(task.function)
         packed = payload.pack_function(task.function, task.by_value)
         options = task.options
         if quiet_parents and options.pass_parent_results is None and not _names_parent_results(task.function):
             options = replace(options, pass_parent_results=False)
         folder, sys_path = _place()
         notebook, cell = whereabouts()
-        key = (
-            packed.digest,
-            task.name,
-            id(options) if options is task.options else quiet_parents,
-            folder,
-            sys_path,
-            notebook,
-            cell,
-        )
+        key = (packed.digest, task.name, id(task.options), options is task.options, folder, sys_path, notebook, cell)
         known = self._tasks.get(key)
-        if known is not None and known.options == options.as_json():
-            return known
+        if known is not None and known[0] is task.options:
+            return known[1]
         if packed.digest not in self._stored and (text := payload.size_warning(task.function, len(packed.payload))):
             warnings.warn(text, CaptureWarning, stacklevel=5)
         options_text = options.as_json()
@@ -90,7 +81,7 @@ class Submitter:
         )
         if len(self._tasks) > 1000:
             self._tasks.clear()
-        self._tasks[key] = new
+        self._tasks[key] = (task.options, new)
         return new
 
     def new_job(
@@ -183,6 +174,29 @@ class Submitter:
         Raises:
             JobNotFound, CycleError: and nothing is stored.
         """
+        try:
+            try:
+                return self._store(tasks, jobs, now, batch)
+            except submissions.StaleNumber:
+                self._forget()
+                return self._store(tasks, jobs, now, batch)
+        except Exception:
+            self._forget()
+            for job in jobs:  # an interrupt may come after the commit: then the row names the file, and sweep() knows
+                if job.arguments is None:
+                    self.spill.remove(f"arguments-{job.id}")
+            raise
+        except BaseException:
+            self._forget()
+            raise
+
+    def _forget(self) -> None:
+        """Numbers may be of tasks that were pruned meanwhile, or of a transaction that was rolled back."""
+        self._numbers.clear()
+        self._stored.clear()
+        self._runtime = None
+
+    def _store(self, tasks: Sequence[NewTask], jobs: Sequence[NewJob], now: int, batch: tuple[str, str] | None) -> int | None:
         for task in tasks:
             if (
                 task.function_size > SPILL_BYTES
@@ -190,19 +204,6 @@ class Submitter:
                 and task.function_digest not in self._stored
             ):
                 self.spill.write(f"function-{task.function_digest.hex()}", task.function_payload)
-        try:
-            return self._store(tasks, jobs, now, batch)
-        except BaseException:
-            # A number may be of a task that was pruned meanwhile, or of a transaction that was rolled back.
-            self._numbers.clear()
-            self._stored.clear()
-            self._runtime = None
-            for job in jobs:
-                if job.arguments is None:
-                    self.spill.remove(f"arguments-{job.id}")
-            raise
-
-    def _store(self, tasks: Sequence[NewTask], jobs: Sequence[NewJob], now: int, batch: tuple[str, str] | None) -> int | None:
         with self.database.write() as db:
             if self._runtime is None:
                 self._runtime = submissions.runtime_id(db, self.key_id, payload.PYTHON, sys.prefix)

@@ -60,6 +60,7 @@ class Database:
 
     def __init__(self, path: object, *, create: bool = True, keep: bool = False, durable: bool = True) -> None:
         self.path = resolve(path)
+        self._name = str(self.path)
         self.keep = keep
         self.durable = durable
         self._lock = threading.RLock()
@@ -132,6 +133,9 @@ class Database:
         if version == newest and marked:
             return
         with self.exclusive() as db:
+            # Small pages: a job touches six of them, and a commit writes each as a whole (measured: with 1 KiB pages a durable
+            # submit costs 0.17 ms instead of 0.2 to 0.27 with 4 KiB). Only a file without pages takes it.
+            db.execute("pragma page_size = 1024")
             # The mark goes into the file itself before WAL is on, so that anybody can tell whose file it is.
             if db.execute("pragma application_id").fetchone()[0] != APPLICATION_ID:
                 if db.execute("select count(*) from sqlite_schema").fetchone()[0]:
@@ -213,9 +217,9 @@ class Database:
             if wanted != self._synchronous:
                 db.execute(f"pragma synchronous = {wanted}")
                 self._synchronous = wanted
-            self._begin(db, busy_s)
             self._depth += 1
             try:
+                self._begin(db, busy_s)  # inside: an interrupt right after it must not leave the transaction open
                 yield db
                 db.execute("commit")
             except BaseException:
@@ -233,10 +237,10 @@ class Database:
         with self._lock, self._errors():
             db = self._connected()
             nested = db.in_transaction
-            if not nested:
-                db.execute("begin")
             self._depth += 1
             try:
+                if not nested:
+                    db.execute("begin")
                 yield db
             finally:
                 self._depth -= 1
@@ -259,7 +263,7 @@ class Database:
 
     def _require_in_place(self) -> None:
         try:
-            about = os.stat(self.path)
+            about = os.stat(self._name)
         except FileNotFoundError:
             self._drop()
             raise QueueReplaced(f"{self.path} was deleted while it was in use; open it again to make a new one") from None

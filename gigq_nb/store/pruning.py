@@ -10,17 +10,27 @@ from .counting import count
 from .filesystem import Spill
 
 
-# (completed, failed, timeout, cancelled) -> gone. A parent stays while a dependant may still need it.
-def prune(db: sqlite3.Connection, statuses: Sequence[str], before: int | None, spill: Spill) -> int:
-    """Remove jobs of these final statuses that ended before a time. Returns how many."""
+# (completed, failed, timeout, cancelled) -> gone. A parent stays while a dependant may still need it: one that is open,
+# or that a person may retry. Without its parent such a one would run as if it had none.
+def prune(db: sqlite3.Connection, statuses: Sequence[str], before: int | None) -> tuple[int, list[str]]:
+    """Remove jobs of these final statuses that ended before a time.
+
+    Returns:
+        How many, and the names of their files: for :meth:`Spill.remove` once this is committed. A file that is removed
+        before its row would be missing if the transaction fails.
+    """
     marks = ", ".join("?" * len(statuses))
     db.execute("create temp table if not exists doomed (seq integer primary key)")
     db.execute("delete from temp.doomed")
     db.execute(
-        f"insert into temp.doomed select seq from jobs j where j.status in ({marks}) and (? is null or j.finished_at < ?)"  # noqa: S608 - marks only
-        " and not exists (select 1 from edges e join jobs c on c.seq = e.child where e.parent = j.seq and c.status in ('pending', 'running'))",
+        f"insert into temp.doomed select seq from jobs j where j.status in ({marks}) and (? is null or j.finished_at < ?)",  # noqa: S608 - marks only
         (*statuses, before, before),
     )
+    while db.execute(
+        "delete from temp.doomed where exists (select 1 from edges e join jobs c on c.seq = e.child where e.parent = doomed.seq"
+        " and c.status <> 'completed' and c.seq not in (select seq from temp.doomed))"
+    ).rowcount:
+        pass  # who stays keeps its own parents
     moved: Counter[tuple[int | None, str]] = Counter()
     for batch, status, n in db.execute(
         "select batch, status, count(*) from jobs where seq in (select seq from temp.doomed) group by 1, 2"
@@ -40,25 +50,37 @@ def prune(db: sqlite3.Connection, statuses: Sequence[str], before: int | None, s
     db.execute("delete from temp.doomed")
     db.execute("delete from batches where not exists (select 1 from jobs where batch = batches.id)")
     db.execute("delete from counts where batch <> 0 and batch not in (select id from batches)")
-    for name in files:
-        spill.remove(name)
-    return removed
+    # Numbers of tasks and functions are never used again, so that what remembers one cannot mean another. The file of a
+    # large function may be written anew at this moment by who submits it again: it is left to sweep().
+    db.execute("delete from tasks where not exists (select 1 from jobs where task = tasks.id)")
+    db.execute("delete from functions where not exists (select 1 from tasks where function = functions.id)")
+    return removed, files
 
 
-def sweep(db: sqlite3.Connection, spill: Spill) -> int:
-    """Remove files beside the database that no row names, and drafts of writers that died. Returns how many."""
-    removed = 0
+def orphans(db: sqlite3.Connection, spill: Spill, before: int) -> list[str]:
+    """Files beside the database that no row names, and drafts of writers that died, last written before a time (UTC ms).
+
+    A value is on the disk before its row, and a submit may take its time: what is young may just be on its way.
+    """
+    found = []
     for name in spill.names():
-        if name.startswith("."):
-            spill.remove_draft(name)
-            removed += 1
+        if not spill.is_known_name(name) or spill.written_at(name) >= before:
             continue
         kind, _, rest = name.partition("-")
-        if kind == "function":
+        if name.startswith("."):
+            known = None
+        elif kind == "function":
             known = db.execute("select 1 from functions where digest = ?", (bytes.fromhex(rest),)).fetchone()
         else:
             known = db.execute("select 1 from jobs where id = ?", (rest,)).fetchone()
         if not known:
-            spill.remove(name)
-            removed += 1
-    return removed
+            found.append(name)
+    return found
+
+
+def sweep(db: sqlite3.Connection, spill: Spill, before: int) -> int:
+    """Remove the :func:`orphans`. Returns how many."""
+    names = orphans(db, spill, before)
+    for name in names:
+        spill.remove_draft(name) if name.startswith(".") else spill.remove(name)
+    return len(names)

@@ -38,12 +38,20 @@ def _job_rows(db: Db, where: str, values: Sequence[Any]) -> list[JobRow]:
         data = dict(zip(_FIELDS, row, strict=False))
         text = data["options"]
         if text not in options:
-            options[text] = Options.from_json(text)
+            options[text] = _options(text)
         data["options"] = options[text]
         data["cancel_requested"] = bool(data["cancel_requested"])
         data["waits_for"] = waits_for(db, data["status"], data["waiting_on"], data["run_at"], row[30])
         rows.append(JobRow(**data))
     return rows
+
+
+def _options(text: str) -> Options:
+    """The options of a task. A row that somebody damaged must not hide the others: its worker says what is wrong."""
+    try:
+        return Options.from_json(text)
+    except InvalidArgument as error:
+        return Options(description=str(error))
 
 
 def waits_for(db: Db, status: str, waiting_on: int, run_at: int | None, runtime: int) -> str | None:

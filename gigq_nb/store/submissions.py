@@ -7,6 +7,7 @@ import sqlite3
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from ..errors import CycleError, JobNotFound, PayloadRefused
 from ..states import UNSUCCESSFUL, JobStatus
@@ -47,6 +48,10 @@ class NewJob:
     max_attempts: int
     run_at: int | None = None
     parents: Mapping[str, str] | None = None
+
+
+class StaleNumber(Exception):
+    """A remembered number of a task is of one that was pruned meanwhile: ask for it again."""
 
 
 def runtime_id(db: Db, key_id: str, python: str, prefix: str) -> int:
@@ -108,6 +113,7 @@ def submit(db: Db, jobs: Sequence[NewJob], tasks: Mapping[bytes, int], runtime: 
     Raises:
         JobNotFound: a parent is neither in the file nor in this submission; it is named.
         CycleError: jobs wait for each other, or one for itself.
+        StaleNumber: a task was pruned since its number was asked for.
     """
     first = db.execute("select coalesce(max(seq), 0) + 1 from jobs").fetchone()[0]
     related = [job for job in jobs if job.parents]
@@ -135,11 +141,12 @@ def submit(db: Db, jobs: Sequence[NewJob], tasks: Mapping[bytes, int], runtime: 
         )
         for i, job in enumerate(jobs)
     )
-    db.executemany(
-        "insert into jobs (seq, id, status, reason, runtime, task, batch, priority, waiting_on, run_at, max_attempts, created_at,"
-        " finished_at) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        rows,
-    )
+    try:
+        _insert_jobs(db, rows)
+    except sqlite3.IntegrityError as error:
+        if error.sqlite_errorname != "SQLITE_CONSTRAINT_FOREIGNKEY":
+            raise
+        raise StaleNumber from error
     db.executemany(
         "insert into arguments (job, payload, size, signature) values (?, ?, ?, ?)",
         [(first + i, job.arguments, job.size, job.signature) for i, job in enumerate(jobs)],
@@ -147,6 +154,14 @@ def submit(db: Db, jobs: Sequence[NewJob], tasks: Mapping[bytes, int], runtime: 
     if edges:
         db.executemany("insert into edges (parent, child, on_failure) values (?, ?, ?)", edges)
     count(db, Counter({(batch, "pending"): len(jobs) - len(doomed), (batch, "cancelled"): len(doomed)}))
+
+
+def _insert_jobs(db: Db, rows: Iterable[tuple[Any, ...]]) -> None:
+    db.executemany(
+        "insert into jobs (seq, id, status, reason, runtime, task, batch, priority, waiting_on, run_at, max_attempts, created_at,"
+        " finished_at) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        rows,
+    )
 
 
 def _relate(

@@ -202,8 +202,8 @@ def _end_badly(db: Db, one: Ending, moved: Counter[tuple[int | None, str]]) -> N
     moved[claim_.batch, status.value] += 1
     db.execute(
         "update jobs set status = ?, reason = ?, execution = null, cancelling = 0, started_at = ?, finished_at = ?,"
-        " losses = losses + ? where seq = ?",
-        (status.value, one.reason, one.started_at, one.finished_at, int(lost), claim_.seq),
+        " attempts = attempts - ?, losses = losses + ? where seq = ?",
+        (status.value, one.reason, one.started_at, one.finished_at, int(not charged), int(lost), claim_.seq),
     )
     upstream(db, [claim_.seq], one.finished_at, moved)
 
@@ -219,12 +219,12 @@ def upstream(db: Db, parents: Sequence[int], now: int, moved: Counter[tuple[int 
             " where e.parent in (select value from json_each(?))",
             (json.dumps(frontier),),
         ).fetchall()
-        frontier = []
+        ended: dict[int, None] = {}
         less: Counter[int] = Counter()
         for child, on_failure, batch, status in rows:
             less[child] += 1
-            if on_failure == "cancel" and status == "pending" and child not in frontier:
-                frontier.append(child)
+            if on_failure == "cancel" and status == "pending" and child not in ended:
+                ended[child] = None
                 moved[batch, "pending"] -= 1
                 moved[batch, "cancelled"] += 1
         db.executemany(
@@ -233,8 +233,9 @@ def upstream(db: Db, parents: Sequence[int], now: int, moved: Counter[tuple[int 
         )
         db.executemany(
             "update jobs set status = 'cancelled', reason = 'upstream', finished_at = ?, run_at = null, backoff_ms = null where seq = ?",
-            [(now, child) for child in frontier],
+            [(now, child) for child in ended],
         )
+        frontier = list(ended)
         cancelled += frontier
     return cancelled
 
@@ -305,38 +306,49 @@ def retry(db: Db, ids: Sequence[str], now: int) -> list[str]:
     """
     moved: Counter[tuple[int | None, str]] = Counter()
     revived: list[str] = []
-    frontier: list[int] = []
+    asked: dict[int, str] = {}
     for job_id in ids:
         row = db.execute("select seq, status from jobs where id = ?", (job_id,)).fetchone()
         if row is None:
             raise JobNotFound(f"no job {job_id!r:.80} in this queue; queue.jobs() lists them")
         if row[1] in {status.value for status in UNSUCCESSFUL}:
-            if bad := _bad_parents(db, row[0]):
-                raise InvalidArgument(
-                    f"{job_id} waits for {', '.join(bad[:3])}, which did not complete: retry that job, and this one follows"
-                )
-            _revive(db, row[0], moved)
+            asked[row[0]] = str(job_id)
+    while asked:  # in whatever order they are named, a parent comes before its dependants
+        able = [seq for seq in asked if not _bad_parents(db, seq)]
+        if not able:
+            seq, job_id = next(iter(asked.items()))
+            bad = ", ".join(_bad_parents(db, seq)[:3])
+            raise InvalidArgument(f"{job_id} waits for {bad}, which did not complete: retry that job, and this one follows")
+        for seq in able:
+            revived.append(asked.pop(seq))
+            _revive(db, seq, moved)
+        for seq, job_id in _revive_below(db, able, moved):
+            asked.pop(seq, None)
             revived.append(job_id)
-            frontier.append(row[0])
+    count(db, moved)
+    return revived
+
+
+def _revive_below(db: Db, frontier: list[int], moved: Counter[tuple[int | None, str]]) -> list[tuple[int, str]]:
+    """What a bad end had taken along comes back with it; what was let run by it waits for it again."""
+    revived: list[tuple[int, str]] = []
     while frontier:
+        below = json.dumps(frontier)
         children = db.execute(
             "select distinct j.seq, j.id from edges e join jobs j on j.seq = e.child where e.parent in (select value from json_each(?))"
             " and j.status = 'cancelled' and j.reason = 'upstream'",
-            (json.dumps(frontier),),
+            (below,),
         ).fetchall()
-        also_waits = db.execute(
-            "select e.child, count(*) from edges e join jobs j on j.seq = e.child where e.parent in (select value from json_each(?))"
-            " and j.status = 'pending' and e.on_failure = 'run' group by 1",
-            (json.dumps(frontier),),
-        ).fetchall()
-        db.executemany("update jobs set waiting_on = waiting_on + ? where seq = ?", [(n, child) for child, n in also_waits])
-        frontier = []
-        for seq, job_id in children:
-            if not _bad_parents(db, seq):
-                _revive(db, seq, moved)
-                revived.append(job_id)
-                frontier.append(seq)
-    count(db, moved)
+        comes_back = [(seq, job_id) for seq, job_id in children if not _bad_parents(db, seq)]
+        for seq, _ in comes_back:
+            _revive(db, seq, moved)
+        db.execute(
+            f"update jobs set waiting_on = {_OPEN_PARENTS} where status = 'pending' and seq in"  # noqa: S608 - a constant
+            " (select child from edges where parent in (select value from json_each(?)))",
+            (below,),
+        )
+        revived += comes_back
+        frontier = [seq for seq, _ in comes_back]
     return revived
 
 
@@ -351,28 +363,17 @@ def _bad_parents(db: Db, seq: int) -> list[str]:
     ]
 
 
+_OPEN_PARENTS = (
+    "(select count(*) from edges e join jobs p on p.seq = e.parent where e.child = jobs.seq and p.status in ('pending', 'running'))"
+)
+
+
 def _revive(db: Db, seq: int, moved: Counter[tuple[int | None, str]]) -> None:
     batch, status = db.execute("select batch, status from jobs where seq = ?", (seq,)).fetchone()
     db.execute(
         "update jobs set status = 'pending', reason = null, started_at = null, finished_at = null, run_at = null, backoff_ms = null,"
-        " losses = 0, max_attempts = max(max_attempts, attempts + 1), waiting_on = (select count(*) from edges e join jobs p"
-        " on p.seq = e.parent where e.child = jobs.seq and p.status in ('pending', 'running')) where seq = ?",
+        f" losses = 0, max_attempts = max(max_attempts, attempts + 1), waiting_on = {_OPEN_PARENTS} where seq = ?",
         (seq,),
     )
     moved[batch, status] -= 1
     moved[batch, "pending"] += 1
-
-
-# pending -> failed: it can never be run (its payload was changed in the file).
-def refuse(db: Db, seq: int, failure: Failure, now: int) -> None:
-    """Fail a job that nobody may run, without running it."""
-    row = db.execute("select batch from jobs where seq = ? and status = 'pending'", (seq,)).fetchone()
-    if row is None:
-        return
-    db.execute(
-        "update jobs set status = 'failed', reason = 'damaged', finished_at = ?, run_at = null, backoff_ms = null where seq = ?",
-        (now, seq),
-    )
-    moved: Counter[tuple[int | None, str]] = Counter({(row[0], "pending"): -1, (row[0], "failed"): 1})
-    upstream(db, [seq], now, moved)
-    count(db, moved)

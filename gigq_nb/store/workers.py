@@ -35,13 +35,17 @@ class Peer:
 
 
 def register(
-    db: Db, name: str, who: Process, *, python: str, prefix: str, concurrency: int, terminal: bool, log: str | None, now: int
-) -> int:
+    db: Db, name: str, who: Process, *, python: str, prefix: str, concurrency: int, terminal: bool, log: str | None, now: int,
+    key_id: str = "", any_prefix: bool = False,
+) -> int:  # fmt: skip
     """A new row for a worker that starts. Returns its number, which is never used again."""
     made = db.execute(
-        "insert into workers (name, host, boot_id, pid_ns, pid, birth, python, prefix, concurrency, terminal, beat_at, started_at, log)"
-        " values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        (name, who.host, who.boot_id, who.pid_ns, who.pid, who.birth, python, prefix, concurrency, int(terminal), now, now, log),
+        "insert into workers (name, host, boot_id, pid_ns, pid, birth, python, prefix, key_id, any_prefix, concurrency, terminal,"
+        " beat_at, started_at, log) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            name, who.host, who.boot_id, who.pid_ns, who.pid, who.birth, python, prefix, key_id, int(any_prefix), concurrency,
+            int(terminal), now, now, log,
+        ),
     )
     return int(made.lastrowid or 0)
 
@@ -117,13 +121,13 @@ def rescue(db: Db, peer: Peer, now: int, why: str) -> int:
             claim=Claim(seq, job_id, task, batch, n, attempts, most, losses, None, 0, b"", False, token),
             outcome=Outcome.LOST,
             reason=Reason.LOST,
-            started_at=claimed_at,
-            finished_at=max(now, claimed_at),
+            started_at=started_at,
+            finished_at=max(now, started_at),
             failure=Failure("gigq_nb.errors.JobLost", why),
             retry_in_ms=0,
         )
-        for token, claimed_at, seq, job_id, task, batch, n, attempts, most, losses in db.execute(
-            "select e.id, e.claimed_at, j.seq, j.id, j.task, j.batch, e.n, j.attempts, j.max_attempts, j.losses"
+        for token, started_at, seq, job_id, task, batch, n, attempts, most, losses in db.execute(
+            "select e.id, coalesce(e.started_at, e.claimed_at), j.seq, j.id, j.task, j.batch, e.n, j.attempts, j.max_attempts, j.losses"
             " from executions e join jobs j on j.seq = e.job where e.worker = ? and e.outcome is null",
             (peer.id,),
         ).fetchall()
@@ -210,18 +214,66 @@ def kernels(db: Db) -> list[Process]:
     return [Process(*row) for row in db.execute("select host, boot_id, pid_ns, pid, birth from kernels")]
 
 
-def forget_kernel(db: Db, who: Process) -> None:
-    """A kernel that is dead or has closed its queue."""
+def forget_kernel(db: Db, who: Process, now: int) -> None:
+    """A kernel that is dead or has closed its queue. When it was last there is kept for its notebook."""
+    db.execute(
+        "insert into settings (name, value) select 'left ' || notebook, cast(? as text) from kernels"
+        " where boot_id = ? and pid_ns = ? and pid = ? and birth = ? and notebook is not null"
+        " on conflict do update set value = excluded.value",
+        (now, who.boot_id, who.pid_ns, who.pid, who.birth),
+    )
     db.execute(
         "delete from kernels where boot_id = ? and pid_ns = ? and pid = ? and birth = ?",
         (who.boot_id, who.pid_ns, who.pid, who.birth),
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """What a notebook's jobs did since it was here last. ``away_ms`` is None when it never was, or nobody knows which it is."""
+
+    away_ms: int | None
+    ended: dict[str, int]
+    open: dict[str, int]
+
+
+def visit(db: Db, notebook: str | None, now: int) -> Visit:
+    """What happened since the last kernel of this notebook was here."""
+    if notebook is None:
+        return Visit(None, {}, {})
+    seen = db.execute("select max(seen_at) from kernels where notebook = ?", (notebook,)).fetchone()[0]
+    left = db.execute("select cast(value as integer) from settings where name = 'left ' || ?", (notebook,)).fetchone()
+    times = [one for one in (seen, left[0] if left else None) if one is not None]
+    if not times:
+        return Visit(None, {}, {})
+    ended: dict[str, int] = {}
+    open_: dict[str, int] = {}
+    for status, n, new in db.execute(
+        "select status, count(*), sum(coalesce(finished_at > ?, 0)) from jobs where task in (select id from tasks where notebook = ?) group by 1",
+        (max(times), notebook),
+    ):
+        if status in ("pending", "running"):
+            open_[status] = n
+        elif new:
+            ended[status] = new
+    return Visit(max(0, now - max(times)), ended, open_)
+
+
 def has_open_work(db: Db) -> bool:
     """Whether anything is ready, running, delayed or blocked behind something that is."""
     row = db.execute("select coalesce(sum(n), 0) from counts where batch = 0 and status in ('pending', 'running')").fetchone()
     return bool(row[0])
+
+
+def able(db: Db, key_id: str, python: str, prefix: str) -> list[str]:
+    """Names of the workers that are not known to be stopping or gone and may run the jobs of a runtime."""
+    return [
+        row[0]
+        for row in db.execute(
+            "select name from workers where state = 'running' and key_id = ? and python = ? and (prefix = ? or any_prefix = 1) order by id desc",
+            (key_id, python, prefix),
+        )
+    ]
 
 
 def runnable_runtimes(db: Db, key_id: str, python: str, prefix: str | None) -> list[int]:

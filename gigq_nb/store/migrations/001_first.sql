@@ -12,7 +12,7 @@ create table runtimes (
 
 -- A function once per content, however many jobs use it.
 create table functions (
-  id       integer primary key,
+  id       integer primary key autoincrement,       -- never used again: workers and submitters remember it
   digest   blob not null unique check (length(digest) = 32),
   name     text not null,
   payload  blob,                                    -- NULL: in the file named by the digest
@@ -23,7 +23,7 @@ create table functions (
 
 -- A function with a name, a place to start in and options, once per content.
 create table tasks (
-  id        integer primary key,
+  id        integer primary key autoincrement,
   digest    blob not null unique check (length(digest) = 32),
   function  integer not null references functions(id),
   name      text not null check (length(name) between 1 and 200),
@@ -34,6 +34,7 @@ create table tasks (
   options   text not null                           -- JSON, see gigq_nb.job.Options
 ) strict;
 create index tasks_by_name on tasks(name);
+create index tasks_of_function on tasks(function);
 
 -- The jobs of one map or one workflow.
 create table batches (
@@ -99,7 +100,7 @@ create unique index jobs_open_key on jobs(key) where key is not null and status 
 -- The lifecycle, as in states.py: any other change of status is a bug, and is refused.
 create trigger jobs_lifecycle before update of status on jobs
 when old.status <> new.status and not (
-     (old.status = 'pending' and new.status in ('running', 'cancelled', 'failed'))
+     (old.status = 'pending' and new.status in ('running', 'cancelled'))
   or (old.status = 'running' and new.status in ('completed', 'pending', 'failed', 'timeout', 'cancelled'))
   or (old.status in ('failed', 'timeout', 'cancelled') and new.status = 'pending'))
 begin
@@ -144,12 +145,12 @@ create index executions_open on executions(worker) where outcome is null;
 create table results (
   job        integer primary key references jobs(seq) on delete cascade,
   execution  integer not null,
-  payload    blob,                                  -- NULL: in the file named by the job's id
   size       integer not null,
   signature  blob not null,
   preview    text,
-  json       text                                   -- the value, where it is exactly JSON and small
-) strict;
+  json       text,                                  -- the value, where it is exactly JSON and small
+  payload    blob                                   -- NULL: in the file named by the job's id. Last: what stands behind
+) strict;                                           -- it would be reached only through all its pages
 
 create table failures (
   execution  integer primary key references executions(id) on delete cascade,
@@ -194,6 +195,8 @@ create table workers (
   birth        integer not null,                    -- start time of the process, in clock ticks since boot
   python       text not null,
   prefix       text not null,
+  key_id       text not null default '',            -- whose jobs it can run
+  any_prefix   integer not null default 0 check (any_prefix in (0, 1)),   -- also those of other environments
   concurrency  integer not null check (concurrency >= 1),
   state        text not null default 'running' check (state in ('running', 'stopping', 'gone')),
   terminal     integer not null default 0,          -- 1: started by hand; stays until told to stop
