@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
+import math
 import mmap
 import os
 import secrets
 import select
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import time
@@ -30,6 +33,8 @@ MOST_KNOWN_BYTES = 256 * 2**20
 _ENTRY = "import sys; sys.path.append({path!r}); from gigq_nb.runtime.child import main; main(sys.argv[1:])"
 _LOG_PIPE_BYTES = 1024 * 1024
 MARK_VARIABLE = "GIGQ_NB_CHILD"
+MOST_PAUSE_S = 5.0
+log = logging.getLogger("gigq_nb.worker")
 
 
 @dataclass(slots=True)
@@ -69,7 +74,9 @@ class _Process:
     retiring: bool = False
     chatty: bool = False
     rest: bytes = b""
+    logged: int = 0
     waiting_ns: int = 0
+    far_n: int = 0
 
     @property
     def pid(self) -> int:
@@ -107,9 +114,13 @@ class LocalRunner:
     took so far; one at a time until that is known, and nothing behind a job that runs for longer.
     """
 
-    def __init__(self, concurrency: int, worker_name: str) -> None:
+    def __init__(self, concurrency: int, worker_name: str, *, alone: bool = False) -> None:
         self.concurrency = concurrency
         self.worker_name = worker_name
+        self.alone = alone  # this process is a worker and nothing else: whatever it inherits was started by a job
+        self.draining = False
+        self.failures = 0
+        self.spawn_again_s = 0.0
         self.poll = select.epoll()
         self.children: dict[int, _Process] = {}
         self.by_fd: dict[int, tuple[str, _Process]] = {}
@@ -125,14 +136,26 @@ class LocalRunner:
         self.memory_checked_s = 0.0
         self.closing = False
         self.suspected_kills = 0
-        processes_subreaper()
+        self.was_subreaper = set_subreaper(True)
 
     # ------------------------------------------------------------------------------------------ children
 
     def fill(self) -> None:
-        """Start children until there are as many as wanted."""
-        while not self.closing and sum(not one.retiring for one in self.children.values()) < self.concurrency:
-            self._spawn()
+        """Start children until there are as many as wanted; when that fails, try again a little later."""
+        while not self.closing and self._is_short() and time.monotonic() >= self.spawn_again_s:
+            try:
+                self._spawn()
+            except OSError as error:
+                log.warning("no child can be started (%s); trying again", error)
+                self._pause_spawning()
+
+    def _is_short(self) -> bool:
+        return sum(not one.retiring for one in self.children.values()) < self.concurrency
+
+    def _pause_spawning(self) -> None:
+        """A child that cannot start, or dies before it ran anything, is not worth a busy loop."""
+        self.failures += 1
+        self.spawn_again_s = time.monotonic() + min(MOST_PAUSE_S, 0.05 * 2**self.failures)
 
     def _spawn(self) -> None:
         near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -158,6 +181,11 @@ class LocalRunner:
                 env=environment,
             )
             page = mmap.mmap(page_fd, mmap.PAGESIZE)
+        except BaseException:
+            near.close()
+            far.close()
+            os.close(log_out)
+            raise
         finally:
             os.close(log_in)
             os.close(page_fd)
@@ -248,7 +276,12 @@ class LocalRunner:
                 continue
             if child.lonely and child.used:  # it wants a process of its own
                 self._retire(child)
-                self._spawn()
+                try:
+                    self._spawn()
+                except OSError as error:
+                    log.warning("no child can be started (%s); the job waits", error)
+                    self.homeless.append(one)
+                    continue
                 child = self.children[self.born[-1][0]]
                 child.lonely = True
             one.cost_s = self.costs.get(one.task.id)
@@ -318,7 +351,7 @@ class LocalRunner:
         done, self.done = self.done, []
         return done
 
-    def _read(self, child: _Process) -> None:
+    def _read(self, child: _Process) -> bool:
         """All packets that a child sent; its log first, so that it is complete when the job is reported."""
         packets = []
         while True:
@@ -332,8 +365,17 @@ class LocalRunner:
             if len(packets) >= 2 * MOST_AHEAD:
                 break
         if not packets:
-            return
+            return False
         self._drain_log(child)
+        self._look_how_far(child)
+        try:
+            self._take(child, packets)
+        except (struct.error, ValueError) as error:  # a job wrote to a descriptor that is not its own
+            log.warning("child %d sent what is no message (%s); it is ended", child.pid, error)
+            self._kill(child)
+        return True
+
+    def _take(self, child: _Process, packets: list[tuple[bytes, bytes | memoryview | None]]) -> None:
         for packet, body in packets:
             kind, token, started, finished, a, b, c, d = wire.TO_WORKER.unpack_from(packet)
             content = memoryview(packet)[wire.TO_WORKER.size :] if body is None else body
@@ -363,19 +405,28 @@ class LocalRunner:
                             arguments=str(content[a + b : a + b + c], "utf-8"),
                         )
                     self._over(child, over)
-            elif kind == wire.PROGRESS:
-                if token in child.queue:
-                    done, total, text = json.loads(bytes(content[:a]))
-                    self.progress[token] = (done, total, text)
             elif kind == wire.OUTPUT:
                 if token in child.queue:
-                    child.queue[token].outputs.append(bytes(content[:a]))
+                    child.queue[token].outputs.put(started, bytes(content[:a]))
             elif kind == wire.STALE:
                 one = child.queue.pop(token, None)
                 if one is not None:
                     one.sent = False
                     self.homeless.append(one)
                 self._retire(child)
+
+    def look_how_far(self) -> None:
+        """What running jobs say about their progress, from the pages that they share with us."""
+        for child in self.children.values():
+            if child.queue:
+                self._look_how_far(child)
+
+    def _look_how_far(self, child: _Process) -> None:
+        n, token, done, total, size, again = wire.FAR.unpack_from(child.page, wire.FAR_AT)
+        if n != child.far_n and n == again and token in child.queue:
+            child.far_n = n
+            text = child.page[wire.FAR_TEXT_AT : wire.FAR_TEXT_AT + min(size, wire.FAR_TEXT_BYTES)].decode("utf-8", "ignore")
+            self.progress[token] = (done, None if math.isnan(total) else total, text.replace("\0", ""))
 
     def _learn(self, one: Assignment, took_s: float) -> None:
         """How long jobs of this task take: an exponentially weighted mean that believes a slow one at once."""
@@ -389,8 +440,9 @@ class LocalRunner:
     def _over(self, child: _Process, over: Finished) -> None:
         doom = child.doom
         if doom is not None and doom.token == over.assignment.claim.token:
-            on_time = (
-                doom.outcome is Outcome.TIMEOUT and over.outcome is Outcome.COMPLETED and over.finished_ns <= doom.deadline_ns
+            # It completed before its time was up, or although its worker was asked to stop: that is not run again.
+            on_time = over.outcome is Outcome.COMPLETED and (
+                over.finished_ns <= doom.deadline_ns if doom.outcome is Outcome.TIMEOUT else doom.outcome is Outcome.RETURNED
             )
             if not on_time:
                 over.outcome, over.error = (
@@ -408,7 +460,8 @@ class LocalRunner:
     def _drain_log(self, child: _Process) -> None:
         """Read what was printed, and give each part to the attempt that printed it: marks in the pipe part them."""
         printed = False
-        while True:
+        budget = 2 * _LOG_PIPE_BYTES  # all that was in the pipe when we were called; who prints on must not keep us here
+        while budget > 0:
             try:
                 data = os.read(child.log, _LOG_PIPE_BYTES)
             except BlockingIOError:
@@ -417,15 +470,17 @@ class LocalRunner:
                 data = b""
             if not data:
                 break
+            budget -= len(data)
             data = child.rest + data
             child.rest = b""
             if len(data) == data.count(child.nonce) * wire.MARK.size:
+                child.logged = wire.MARK.unpack_from(data, len(data) - wire.MARK.size)[1]
                 if len(data) < _LOG_PIPE_BYTES:
                     break
                 continue
             printed = True
             while (at := data.find(child.nonce)) >= 0 and len(data) >= at + wire.MARK.size:
-                token = wire.MARK.unpack_from(data, at)[1]
+                token = child.logged = wire.MARK.unpack_from(data, at)[1]
                 if at and token in child.queue:
                     child.queue[token].log.add(data[:at])
                 data = data[at + wire.MARK.size :]
@@ -433,8 +488,7 @@ class LocalRunner:
             if keep:
                 data, child.rest = data[:-keep], data[-keep:]
             if data:
-                token = child.running()[0]
-                target = child.queue.get(token) or next(iter(child.queue.values()), None)
+                target = self._printing(child)
                 if target is not None:
                     target.log.add(data)
         if printed != child.chatty:
@@ -444,12 +498,24 @@ class LocalRunner:
             else:
                 self._unwatch(child.log)
 
+    def _printing(self, child: _Process) -> Assignment | None:
+        """Whose output follows the last mark: what runs now may be further than what was read from the pipe."""
+        waiting = iter(child.queue)
+        if child.logged in child.queue:
+            for token in waiting:
+                if token == child.logged:
+                    break
+        following = next(waiting, None)
+        return None if following is None else child.queue[following]
+
     # ------------------------------------------------------------------------------------------ looking after
 
     def next_look_s(self) -> float:
         """Seconds until something must be looked at: a timeout, a step of a stop, a job that turned out long."""
         next_s = 60.0
         now_s = time.monotonic()
+        if self._is_short():
+            next_s = self.spawn_again_s - now_s
         for child in self.children.values():
             if child.doom is not None:
                 next_s = min(next_s, child.doom.next_s - now_s)
@@ -466,6 +532,8 @@ class LocalRunner:
         return max(0.0, next_s)
 
     def _look_after(self) -> None:
+        if self._is_short():
+            self.fill()
         now_ns = time.monotonic_ns()
         for child in list(self.children.values()):
             if child.doom is not None:
@@ -520,7 +588,8 @@ class LocalRunner:
         left = []
         for one in self.homeless:
             one.sent = False
-            if not self.closing and self.place(one.claim, one.task):
+            alone = one.task.options.fresh or one.claim.losses >= LONELY_AFTER_LOSSES
+            if not alone and not self.closing and not self.draining and self.place(one.claim, one.task):
                 child = next(c for c in self.children.values() if c.reserved)
                 child.reserved.clear()
                 child.queue[one.claim.token] = one
@@ -534,7 +603,10 @@ class LocalRunner:
         for child in self.children.values():
             if token in child.queue and (child.doom is None or child.doom.token == token):
                 if child.doom is not None:
-                    child.doom.outcome = outcome
+                    if outcome is Outcome.CANCELLED:  # a worker that stops must not make a timeout undone
+                        child.doom.outcome = outcome
+                    if not grace_s:
+                        child.doom.grace_s, child.doom.next_s = 0.0, 0.0
                     return True
                 one = child.queue[token]
                 self._reclaim(child, 0)
@@ -550,8 +622,9 @@ class LocalRunner:
     def _doom(self, child: _Process, doom: _Doom) -> None:
         """Begin to stop what a child runs. Nothing else may be in it: the signal is for one attempt."""
         self._reclaim(child, doom.token)
-        if child.running()[0] not in (doom.token, 0):
-            return  # it has just finished, and the next one began: look again
+        now = child.running()[0]
+        if now != doom.token and (now or len(child.queue) > 1):
+            return  # it has just finished, and the next one begins: look again
         child.doom = doom
         self._next_stage(child)
 
@@ -586,13 +659,16 @@ class LocalRunner:
 
     def _bury(self, child: _Process) -> None:
         """A child died: settle what it ran, take back what it had not started, end what it left behind."""
-        self._read(child)
+        while self._read(child):
+            pass
         self._drain_log(child)
         token, since = child.running()
         code = child.popen.wait()
         leftovers = self._end_orphans(child)
         self._reclaim(child, token)
         victim = child.queue.pop(token, None)
+        if victim is None and child.doom is not None:  # it was to end before it began
+            token, victim = child.doom.token, child.queue.pop(child.doom.token, None)
         for one in child.queue.values():  # read by the child, but not begun
             self.homeless.append(one)
         child.queue.clear()
@@ -619,6 +695,11 @@ class LocalRunner:
                 victim.log.add(f"\n[gigq_nb ended {leftovers} process(es) that the job had left]\n".encode())
         elif doom is not None:
             pass  # it was taken back before it began, or reported already
+        if child.used or child.retiring:
+            self.failures = 0
+        elif not self.closing:
+            log.warning("child %d ended before it ran anything: %s", child.pid, _death(code))
+            self._pause_spawning()
         self._forget(child)
         self.fill()
 
@@ -627,7 +708,12 @@ class LocalRunner:
         ended: set[int] = set()
         end_s = time.monotonic() + 2.0
         while time.monotonic() < end_s:
-            mine = [pid for pid in processes.children_of_me() if pid not in self.children]
+            # A process that is more than a worker has children of its own, which are none of our business.
+            mine = [
+                pid
+                for pid in processes.children_of_me()
+                if pid not in self.children and (self.alone or pid in ended or processes.session_of(pid) == child.pid)
+            ]
             marked = [pid for pid in processes.marked(MARK_VARIABLE, child.nonce.hex()) if processes.birth_of(pid) is not None]
             left = [pid for pid in {*mine, *marked} if processes.birth_of(pid) is not None]
             for pid in left:
@@ -665,8 +751,10 @@ class LocalRunner:
         return found
 
     def tokens(self) -> set[int]:
-        """All attempts that are here."""
-        return {token for child in self.children.values() for token in child.queue} | {one.claim.token for one in self.homeless}
+        """All attempts that are here, also those whose processes are being ended."""
+        dying = {c.doom.token for c in self.children.values() if c.doom is not None and c.doom.finished is not None}
+        waiting = {one.claim.token for one in self.homeless}
+        return dying | waiting | {token for child in self.children.values() for token in child.queue}
 
     def drop_all(self) -> None:
         """Somebody else took everything over: end all children, report nothing."""
@@ -685,6 +773,7 @@ class LocalRunner:
         self.closing = True
         self.drop_all()
         self.poll.close()
+        set_subreaper(self.was_subreaper)
 
 
 def _receive_now(sock: socket.socket) -> tuple[bytes, object]:
@@ -712,8 +801,11 @@ def _death(code: int) -> str:
     return text
 
 
-def processes_subreaper() -> None:
-    """Make this process the one that inherits the orphans of its descendants (prctl(2))."""
+def set_subreaper(on: bool) -> bool:
+    """Make this process the one that inherits the orphans of its descendants, or not (prctl(2)). Returns what it was."""
     import ctypes
 
-    ctypes.CDLL(None, use_errno=True).prctl(36, 1, 0, 0, 0)
+    libc, was = ctypes.CDLL(None, use_errno=True), ctypes.c_int(0)
+    libc.prctl(37, ctypes.byref(was), 0, 0, 0)
+    libc.prctl(36, int(on), 0, 0, 0)
+    return bool(was.value)

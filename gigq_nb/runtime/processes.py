@@ -40,6 +40,15 @@ def birth_of(pid: int) -> int | None:
     return None if fields[0] in (b"Z", b"X") else int(fields[19])
 
 
+def session_of(pid: int) -> int | None:
+    """The session of a process, also of a zombie (proc(5), field 6)."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return int(file.read().rpartition(b")")[2].split()[3])
+    except OSError:
+        return None
+
+
 def me() -> Process:
     """This process."""
     return Process(socket.gethostname(), boot_id(), pid_namespace(), os.getpid(), birth_of(os.getpid()) or 0)
