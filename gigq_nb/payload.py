@@ -153,6 +153,18 @@ def _captures_nothing(function: object) -> bool:
     return not _global_names(function.__code__) & function.__globals__.keys()
 
 
+def is_bare(function: object) -> bool:
+    """In a child: a function that travelled by value and has nothing that a job could change for the next one."""
+    if type(function) is not types.FunctionType or function.__module__ != "__main__" or function.__closure__ or function.__dict__:
+        return False
+    if function.__kwdefaults__ or any(type(one) not in _ATOMS for one in function.__defaults__ or ()):
+        return False
+    return not function.__globals__.keys() - _BARE_GLOBALS
+
+
+_BARE_GLOBALS = {"__builtins__", "__name__", "__package__", "__path__", "__file__", "__doc__"}
+
+
 def _global_names(code: types.CodeType) -> set[str]:
     names = set(code.co_names)
     for const in code.co_consts:
@@ -317,6 +329,110 @@ def pack_arguments(args: Sequence[Any], kwargs: Mapping[str, Any], *, follow: bo
     if len(payload) > MOST_BYTES:
         raise PayloadTooLarge(f"the arguments take {len(payload) / 1e9:.1f} GB; save them to a file and pass the path")
     return payload, list(dict.fromkeys(parents))
+
+
+def keeps_handles(job_ids: Sequence[str]) -> bool:
+    """Whether a handle or batch that is being pickled stays one: among the variables of a cell. Notes its jobs."""
+    kept: list[str] | None = getattr(_collector, "kept", None)
+    if kept is None:
+        return False
+    kept += job_ids
+    return True
+
+
+@dataclass(frozen=True, slots=True)
+class OutOf:
+    """Among the variables of a cell: what a job that is not done yet will bring back under this name."""
+
+    job_id: str
+    name: str
+
+    def __reduce__(self) -> tuple[Any, tuple[str, str]]:
+        return _out_of, (self.job_id, self.name)
+
+
+def _out_of(job_id: str, name: str) -> Any:
+    return _parent_result(job_id)[name]
+
+
+def _anchor() -> None:
+    """Stands for the namespace of a notebook: the functions that are pickled with it share its globals."""
+
+
+def pack_variables(values: Mapping[str, Any], namespace: dict[str, Any]) -> tuple[bytes, list[str]]:
+    """Variables of a notebook for a cell that runs elsewhere, and the ids of the jobs whose handles are among them.
+
+    Args:
+        values: The variables by name.
+        namespace: Where they come from. Functions among them see, in the other process too, what the cell rebinds.
+
+    Raises:
+        NotSerializable: naming the variable.
+        PayloadTooLarge: over 2 GiB.
+    """
+    anchor = types.FunctionType(_anchor.__code__, namespace, "_anchor")
+    anchor.__module__ = "__main__"
+    kept: list[str] = []
+    with _lock:
+        _collector.kept = kept
+        try:
+            packed = cloudpickle.dumps((anchor, dict(values)), protocol=5)
+        except Exception as error:
+            for name, value in values.items():
+                if found := _culprit(value, name):
+                    raise NotSerializable(f"{found[0]} ({found[1]}) cannot leave this process: {_short(error)}") from error
+            raise NotSerializable(f"the variables cannot be sent to another process: {_short(error)}") from error
+        finally:
+            _collector.kept = None
+    if len(packed) > MOST_BYTES:
+        raise PayloadTooLarge(f"the variables take {len(packed) / 1e9:.1f} GB; save them to a file and pass the path")
+    return packed, list(dict.fromkeys(kept))
+
+
+def unpack_variables(packed: bytes) -> tuple[dict[str, Any], dict[str, Any]]:
+    """(the globals of the functions among them, the variables) from :func:`pack_variables`."""
+    anchor, values = unpack(packed)
+    return anchor.__globals__, values
+
+
+class _Counter(io.RawIOBase):
+    """A file that only counts what is written."""
+
+    def __init__(self) -> None:
+        self.size = 0
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        n = memoryview(data).nbytes
+        self.size += n
+        return n
+
+
+def size_of(value: object, name: str) -> int:
+    """How many bytes a value takes pickled, without holding them.
+
+    Raises:
+        NotSerializable: naming the part of it that cannot leave this process.
+    """
+    counter = _Counter()
+    with _lock:
+        _collector.kept = []
+        try:
+            cloudpickle.Pickler(counter, protocol=5).dump(value)
+        except Exception as error:
+            place, kind = _culprit(value, name) or (name, type(value).__name__)
+            raise NotSerializable(f"{place} ({kind}) cannot leave this process: {_short(error)}") from error
+        finally:
+            _collector.kept = None
+    return counter.size
+
+
+def culprit_of(value: object, name: str) -> str | None:
+    """Which part of a value cannot be pickled: its place and type, as a text; None when all of it can."""
+    found = _culprit(value, name)
+    return f"{found[0]} ({found[1]})" if found else None
 
 
 def pack_value(value: object) -> bytes:

@@ -71,7 +71,7 @@ def _read_key(path: Path) -> bytes:
 
 def _place_key(path: Path, key: bytes, *, replace: bool) -> None:
     """Write the key beside its place, then link it in: whoever looks finds all 32 bytes or no key."""
-    draft = path.with_name(f"key.{os.getpid()}.{secrets.token_hex(4)}")
+    draft = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
     handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
         os.write(handle, key)
@@ -89,11 +89,41 @@ def _place_key(path: Path, key: bytes, *, replace: bool) -> None:
             os.unlink(draft)
 
 
-def import_key(key: bytes) -> None:
-    """Put a key from another machine in place of this user's."""
+def export_key(target: Path, *, replace: bool = False) -> None:
+    """Write this user's key to a file (mode 0600) that another machine imports.
+
+    Raises:
+        GigQError: something is there, and ``replace`` is false.
+    """
+    key = load_key()
+    if not replace and os.path.lexists(target):
+        raise GigQError(f"{target} is there already; name a new file, or add --replace")
+    _place_key(target, key, replace=True)
+
+
+def read_exported_key(source: Path) -> bytes:
+    """A key from the file that ``key export`` wrote.
+
+    Raises:
+        GigQError: it cannot be read, or is no key.
+    """
+    try:
+        with open(source, "rb") as file:
+            key = file.read(64)
+    except OSError as error:
+        raise GigQError(f"{source} cannot be read: {error.strerror}") from None
+    if len(key) != 32:
+        raise GigQError(f"{source} is no signing key: a key has 32 bytes; make the file with 'gigq-nb key export'")
+    return key
+
+
+def import_key(key: bytes, *, keep_as: Path | None = None) -> None:
+    """Put a key from another machine in place of this user's; the old one is kept as ``keep_as``."""
     if len(key) != 32:
         raise InvalidType("a signing key has 32 bytes; make the file with 'gigq-nb key export'")
     key_path().parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if keep_as is not None:
+        os.link(key_path(), keep_as)
     _place_key(key_path(), key, replace=True)
 
 
@@ -104,7 +134,9 @@ def key_id(key: bytes) -> str:
 
 def sign(key: bytes, slot: bytes, about: str, *parts: bytes | memoryview) -> bytes:
     """HMAC-SHA256 over the slot, what it belongs to, and the parts, each with its length before it."""
-    head = b"%s\0%s\0" % (slot, about.encode())
+    if len(parts) == 1 and len(parts[0]) < 65_536:
+        return hmac.digest(key, b"%b\0%b\0%d:%b" % (slot, about.encode(), len(parts[0]), parts[0]), "sha256")
+    head = b"%b\0%b\0" % (slot, about.encode())
     if sum(map(len, parts)) < 65_536:
         return hmac.digest(key, head + b"".join([b"%d:%b" % (len(p), p) for p in parts]), "sha256")
     mac = hmac.new(key, head, "sha256")
@@ -130,8 +162,16 @@ def digest_of(function: bytes | memoryview) -> bytes:
 
 
 def task_digest(
-    function: bytes, name: str, folder: str, sys_path: str, options: str, notebook: str | None, cell: str | None
+    function: bytes,
+    name: str,
+    folder: str,
+    sys_path: str,
+    options: str,
+    notebook: str | None,
+    cell: str | None,
+    *,
+    python: str = PYTHON,
 ) -> bytes:
     """What a job's signature covers besides its arguments: the function and all that decides how and where it runs."""
-    texts = (PYTHON, name, folder, sys_path, options, notebook or "", cell or "")
+    texts = (python, name, folder, sys_path, options, notebook or "", cell or "")
     return digest(function, *(one.encode("utf-8", "surrogatepass") for one in texts))

@@ -123,15 +123,30 @@ def refuse_uncallable(function: object) -> None:
         )
 
 
+@functools.lru_cache(maxsize=256)
+def _signature(function: Callable[..., Any]) -> inspect.Signature | None:
+    try:
+        return inspect.signature(function)
+    except (TypeError, ValueError):
+        return None
+
+
+def signature_of(function: Callable[..., Any]) -> inspect.Signature | None:
+    """The signature of a callable; None where it has none (``time.sleep``)."""
+    try:
+        return _signature(function)
+    except TypeError:  # not hashable
+        return _signature.__wrapped__(function)
+
+
 def refuse_misfit(function: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any], injected: bool) -> None:
     """Refuse arguments that the function does not take. What has no signature is not checked.
 
     Raises:
         InvalidType: with Python's own words about the arguments.
     """
-    try:
-        signature = inspect.signature(function)
-    except (TypeError, ValueError):
+    signature = signature_of(function)
+    if signature is None:
         return
     if injected and "parent_results" in signature.parameters and "parent_results" not in kwargs:
         kwargs = {**kwargs, "parent_results": {}}

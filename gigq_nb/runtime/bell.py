@@ -20,6 +20,8 @@ from ..signing import data_dir
 
 #: What a ring can say: there is work or a request; a worker came or went.
 WORK, PEERS = b"!", b"P"
+#: File systems keep times in steps of a few milliseconds: two changes within one step look like one.
+_SETTLED_NS = 100_000_000
 
 
 def runtime_dir() -> Path:
@@ -53,8 +55,10 @@ class Bell:
 
     def __init__(self, path: Path) -> None:
         self.room = room_of(path)
+        self._room_name = str(self.room)
         # A path of a socket has at most 107 bytes; through the folder's descriptor every folder is near.
         self._folder = os.open(self.room, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._known: tuple[int, list[str]] = (0, [])
         self._out = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
 
     def _at(self, name: str) -> str:
@@ -63,11 +67,7 @@ class Bell:
     def ring(self, role: str, what: bytes = WORK) -> int:
         """Wake everybody of a role, saying what happened in one byte. Returns how many sockets took it."""
         woken = 0
-        try:
-            names = os.listdir(self.room)
-        except FileNotFoundError:
-            return 0
-        for name in names:
+        for name in self._names():
             if name[0] == role:
                 try:
                     self._out.sendto(what, self._at(name))
@@ -78,6 +78,16 @@ class Bell:
                 except OSError:  # its queue is full: it is awake anyway
                     woken += 1
         return woken
+
+    def _names(self) -> list[str]:
+        """Who listens. The list is kept while the folder's time says so, and that time is old enough to be trusted."""
+        try:
+            changed = os.stat(self._room_name).st_mtime_ns
+            if changed != self._known[0] or time.time_ns() - changed < _SETTLED_NS:
+                self._known = (changed, os.listdir(self.room))
+        except FileNotFoundError:
+            return []
+        return self._known[1]
 
     def listen(self, role: str) -> Ear:
         """A socket that hears rings for a role; close it."""

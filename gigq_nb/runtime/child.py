@@ -16,6 +16,7 @@ import inspect
 import io
 import json
 import linecache
+import math
 import mmap
 import os
 import signal
@@ -23,6 +24,7 @@ import socket
 import sys
 import time
 import traceback
+import _signal  # signal.getsignal wraps each answer in an enum, which costs more than the question
 import warnings
 from dataclasses import dataclass
 from types import TracebackType
@@ -63,6 +65,8 @@ class Child:
         self.pid = os.getpid()
         self.functions: dict[int, bytes | memoryview] = {}
         self.tasks: dict[int, _Task] = {}
+        self.bare: dict[int, Any] = {}
+        self.bare_globals = 0
         self.modules_seen = 0
         self.local_files: dict[str, int] = {}
         self.environment = dict(os.environ)
@@ -71,9 +75,10 @@ class Child:
         os.umask(self.umask)
         self.null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
         self.log_inode = os.fstat(log).st_ino
-        self.handlers = {number: signal.getsignal(number) for number in _SIGNALS}
+        self.handlers = [(int(number), _signal.getsignal(number)) for number in _SIGNALS]
         self.limits: dict[int, tuple[int, int]] = {}
         self.token = 0
+        self.far_n, self.far_text, self.far_size = 0, "", 0
         self.streams()
 
     # ------------------------------------------------------------------------------------------ the loop
@@ -101,6 +106,7 @@ class Child:
                 self.tasks[a] = _Task(b, **data)
             elif kind == wire.FORGET:
                 self.functions.clear()
+                self.bare.clear()
                 self.tasks.clear()
 
     def job(self, token: int, task: _Task, content: bytes | memoryview) -> None:
@@ -109,7 +115,7 @@ class Child:
         self.token = token
         started = time.monotonic_ns()
         wire.NOW.pack_into(self.page, 0, token, started)
-        context.state.begin(context.CurrentJob(job_id.decode(), task.name, attempt), self.report)
+        context.state.begin(context.CurrentJob(job_id.decode(), task.name, attempt), self.note, self.report)
         value: Any = None
         shown: str | None = None
         try:
@@ -119,7 +125,7 @@ class Child:
             payload.ParentRef.resolve = lambda one: _parent(parents, one)
             args, kwargs = payload.unpack(content[wire.JOB_HEAD.size : at])
             shown = arguments_preview(args, kwargs)
-            function = payload.unpack(self.functions[task.function])
+            function = self.function(task.function)
             if parents:
                 self.inject(function, task, parents, kwargs)
             value = function(*args, **kwargs)
@@ -137,6 +143,17 @@ class Child:
             self.succeeded(token, started, finished, value, shown)
         del value
         self.tidy(task)
+
+    def function(self, number: int) -> Any:
+        """The function, made anew for each job, so that none sees what another did to its globals; one that has none is kept."""
+        kept = self.bare.get(number)
+        if kept is not None and not kept.__dict__ and len(kept.__globals__) == self.bare_globals:
+            return kept
+        function = payload.unpack(self.functions[number])
+        if payload.is_bare(function):
+            self.bare[number] = function
+            self.bare_globals = len(function.__globals__)
+        return function
 
     def succeeded(self, token: int, started: int, finished: int, value: object, shown: str | None) -> None:
         """Pack the result and send it; what cannot be packed fails the job once."""
@@ -220,8 +237,8 @@ class Child:
             os.environ.clear()
             os.environ.update(self.environment)
         os.umask(self.umask)
-        for number, handler in self.handlers.items():
-            if signal.getsignal(number) is not handler:
+        for number, handler in self.handlers:
+            if _signal.getsignal(number) is not handler:
                 signal.signal(number, handler)
         signal.setitimer(signal.ITIMER_REAL, 0)
         if "resource" in sys.modules:
@@ -230,9 +247,11 @@ class Child:
             self.streams()
         if task.memory_bytes:
             gc.collect()
-        with contextlib.suppress(ChildProcessError):
+        try:
             while os.waitpid(-1, os.WNOHANG)[0]:  # orphans of the job that were handed to this sub-reaper
                 pass
+        except ChildProcessError:
+            pass
 
     def restore_limits(self) -> None:
         import resource
@@ -315,10 +334,17 @@ class Child:
     # ------------------------------------------------------------------------------------------ sending
 
     def close_log(self, token: int) -> None:
-        """Flush what the job printed and mark its end in the log pipe, before the job is reported."""
-        for stream in {id(one): one for one in (sys.stdout, sys.stderr, self.out, self.err)}.values():
-            with contextlib.suppress(Exception):
-                stream.flush()
+        """Flush what the job showed and printed, and mark its end in the log pipe, before the job is reported."""
+        if context.state.shown is not None:
+            context.state.shown.flush()
+        try:
+            self.out.flush()
+            self.err.flush()
+            if sys.stdout is not self.out or sys.stderr is not self.err:
+                for stream in (sys.stdout, sys.stderr):
+                    stream.flush()
+        except Exception:
+            pass  # the job closed or replaced them
         os.write(self.log, wire.MARK.pack(self.nonce, token))
 
     def send(self, kind: bytes, token: int, started: int, finished: int, *sections: bytes) -> None:
@@ -328,11 +354,24 @@ class Child:
         except OSError:
             os._exit(1)  # without its worker a child has nobody to work for
 
-    def report(self, kind: bytes, body: bytes) -> None:
-        """Progress and outputs of the running job."""
+    def report(self, place: int, body: bytes) -> None:
+        """An output of the running job, for its place; an empty one ends the list there."""
         if os.getpid() == self.pid:
             with contextlib.suppress(OSError):
-                wire.send(self.sock, wire.TO_WORKER.pack(kind, self.token, 0, 0, len(body), 0, 0, 0), body)
+                wire.send(self.sock, wire.TO_WORKER.pack(wire.OUTPUT, self.token, place, 0, len(body), 0, 0, 0), body)
+
+    def note(self, done: float, total: float | None, text: str) -> None:
+        """How far the running job is, on the page that the worker looks at."""
+        if os.getpid() != self.pid:  # a copy of this process, made by the job, has other numbers
+            return
+        if text is not self.far_text:
+            data = str(text)[: context.MOST_TEXT].encode("utf-8", "replace")[: wire.FAR_TEXT_BYTES]
+            self.page[wire.FAR_TEXT_AT : wire.FAR_TEXT_AT + len(data)] = data
+            self.far_text, self.far_size = text, len(data)
+        self.far_n += 1
+        wire.FAR.pack_into(
+            self.page, wire.FAR_AT, self.far_n, self.token, done, math.nan if total is None else total, self.far_size, self.far_n
+        )
 
 
 def accepts_parent_results(function: Any) -> bool:
@@ -402,7 +441,7 @@ def _trace(error: BaseException) -> str:
 def _users(trace: TracebackType | None) -> TracebackType | None:
     """The part of a traceback that begins in the user's code."""
     first = trace
-    while trace is not None and trace.tb_frame.f_code.co_filename.startswith(_OWN + os.sep + "runtime"):
+    while trace is not None and trace.tb_frame.f_code.co_filename.startswith(_OWN + os.sep):
         trace = trace.tb_next
     return trace or first
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from .shown import Shown
+
 T = TypeVar("T")
-REPORT_EVERY_S = 0.1
+MOST_TEXT = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,17 +26,19 @@ class _State:
 
     def __init__(self) -> None:
         self.job: CurrentJob | None = None
-        self.send: Callable[[bytes, bytes], None] | None = None
-        self.next_report_s = 0.0
-        self.unsaid: bytes | None = None
+        self.note: Callable[[float, float | None, str], None] | None = None
+        self.send: Callable[[int, bytes], None] | None = None
+        self.shown: Shown | None = None
 
-    def begin(self, job: CurrentJob, send: Callable[[bytes, bytes], None]) -> None:
-        self.job, self.send, self.unsaid, self.next_report_s = job, send, None, 0.0
+    def begin(
+        self, job: CurrentJob, note: Callable[[float, float | None, str], None], send: Callable[[int, bytes], None]
+    ) -> None:
+        """A job starts: ``note`` takes its progress, ``send`` its rich outputs (place, bundle)."""
+        self.job, self.note, self.send, self.shown = job, note, send, None
 
     def end(self) -> None:
-        if self.unsaid is not None and self.send is not None:
-            self.send(b"P", self.unsaid)
-        self.job, self.send, self.unsaid = None, None, None
+        """The job is over."""
+        self.job, self.note, self.send, self.shown = None, None, None, None
 
 
 state = _State()
@@ -48,26 +50,15 @@ def current_job() -> CurrentJob | None:
 
 
 def progress(done: float, total: float | None = None, text: str = "") -> None:
-    """Say how far this job is. A million calls cost next to nothing: at most ten a second are passed on, and the last.
+    """Say how far this job is. A million calls cost next to nothing: each overwrites the last, and the worker looks now and then.
 
     Args:
         done: How much is done, in any unit.
         total: How much there is in all, if it is known.
         text: What is being done, up to 200 characters.
     """
-    if state.send is None:
-        return
-    now_s = time.monotonic()
-    if now_s < state.next_report_s:
-        state.unsaid = _report(done, total, text) if total is not None and done >= total else state.unsaid
-        return
-    state.next_report_s = now_s + REPORT_EVERY_S
-    state.unsaid = None
-    state.send(b"P", _report(done, total, text))
-
-
-def _report(done: float, total: float | None, text: str) -> bytes:
-    return json.dumps([float(done), None if total is None else float(total), str(text)[:200]]).encode()
+    if state.note is not None:
+        state.note(done, total, text)
 
 
 def track(items: Iterable[T], total: int | None = None, text: str = "") -> Iterator[T]:
@@ -84,19 +75,41 @@ def track(items: Iterable[T], total: int | None = None, text: str = "") -> Itera
         except TypeError:
             total = None
     done = 0
-    for done, item in enumerate(items):
-        progress(done, total, text)
+    progress(done, total, text)
+    for item in items:
         yield item
-    if total is not None or done:
-        progress(done + 1, total if total is not None else done + 1, text)
+        done += 1
+        progress(done, total, text)
+    if total is None:
+        progress(done, done, text)
 
 
 def show(
-    bundle: dict[str, Any], metadata: dict[str, Any] | None = None, display_id: str | None = None, update: bool = False
+    bundle: dict[str, Any],
+    metadata: dict[str, Any] | None = None,
+    display_id: str | None = None,
+    update: bool = False,
+    *,
+    kind: str = "display_data",
 ) -> bool:
-    """Store a rich output (a MIME bundle of texts) with the running job. Returns False outside a job."""
+    """Store a rich output (a MIME bundle) with the running job, and show it in its card. Returns False outside a job.
+
+    Args:
+        bundle: ``{MIME type: content}``, as ``display(..., raw=True)`` takes it.
+        metadata: The metadata of the types.
+        display_id: A name by which it can be replaced later.
+        update: Replace the outputs of this name instead of adding one.
+        kind: ``display_data``, or ``execute_result`` for the value of a cell.
+    """
     if state.send is None:
         return False
-    data = {"data": bundle, "metadata": metadata or {}, "display_id": display_id, "update": update}
-    state.send(b"D", json.dumps(data).encode())
+    if state.shown is None:
+        state.shown = Shown(state.send)
+    state.shown.add(bundle, metadata or {}, display_id, update, kind)
     return True
+
+
+def clear(wait: bool = False) -> None:
+    """Remove the rich outputs so far; ``wait`` removes them when the next one comes."""
+    if state.shown is not None:
+        state.shown.clear(wait)

@@ -70,13 +70,14 @@ def start_worker(queue: JobQueue, concurrency: int | None = None, *, keep_alive:
 
 
 def find_worker(queue: JobQueue) -> WorkerHandle | None:
-    """A living worker of this Python and environment."""
+    """A living worker that can and may run what this process submits."""
     with queue._database.read() as db:
         known = {peer.name: peer for peer in workers.peers(db)}
+        able = set(workers.able(db, queue._submit.key_id, PYTHON, sys.prefix))
         rows = reads.workers(db)
     for row in rows:
         peer = known.get(row.name)
-        if peer is None or row.state != "running" or row.python != PYTHON or row.prefix != sys.prefix:
+        if peer is None or row.name not in able:
             continue
         if processes.is_alive(peer.process) is True:
             return WorkerHandle(row.name, row.pid, False, row.concurrency, row.log)
@@ -271,6 +272,12 @@ def keeper_of(queue: JobQueue) -> Keeper:
     if queue._database not in _keepers:
         _keepers[queue._database] = Keeper(queue)
     return _keepers[queue._database]
+
+
+def why_not(queue: JobQueue) -> str | None:
+    """Why this process has given up starting workers for a queue; None when it has not."""
+    keeper = next((one for database, one in _keepers.items() if database.path == queue.path), None)
+    return keeper.why_not if keeper is not None else None
 
 
 # ----------------------------------------------------------------------------------------------- the worker's process

@@ -36,7 +36,7 @@ class Assignment:
     cost_s: float | None
     sent: bool = False
     log: LogBuffer = field(default_factory=lambda: LogBuffer())
-    outputs: list[bytes] = field(default_factory=list)
+    outputs: OutputBuffer = field(default_factory=lambda: OutputBuffer())
     marked_started: bool = False
 
 
@@ -76,6 +76,34 @@ class LogBuffer:
         if dropped:
             text += f"\n… {dropped:,} bytes left out …\n"
         return (text + tail.decode("utf-8", "backslashreplace")).replace("\0", "\\0"), dropped
+
+
+class OutputBuffer:
+    """What an attempt shows, by place, and what of it changed since the last look."""
+
+    def __init__(self) -> None:
+        self.bundles: list[bytes] = []
+        self.changed: set[int] = set()
+        self.shorter = False
+
+    def put(self, place: int, bundle: bytes) -> None:
+        """An output for its place; an empty one ends the list there."""
+        if not bundle:
+            del self.bundles[place:]
+            self.changed = {one for one in self.changed if one < place}
+            self.shorter = True
+        elif 0 <= place <= len(self.bundles):
+            self.bundles[place : place + 1] = [bundle]
+            self.changed.add(place)
+
+    def __bool__(self) -> bool:
+        return bool(self.changed or self.shorter)
+
+    def take(self) -> tuple[int, list[tuple[int, bytes]]]:
+        """How many there are, and those that changed; afterwards nothing has."""
+        changed = [(place, self.bundles[place]) for place in sorted(self.changed)]
+        self.changed, self.shorter = set(), False
+        return len(self.bundles), changed
 
 
 @dataclass(slots=True)

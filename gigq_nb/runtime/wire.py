@@ -18,13 +18,17 @@ _ANCILLARY = socket.CMSG_SPACE(array.array("i", [0]).itemsize)
 
 #: worker -> child: kind, a number, another number, length of the body
 TO_CHILD = struct.Struct("<cqqq")
-#: child -> worker: kind, token, started and finished (monotonic ns), lengths of four sections
+#: child -> worker: kind, token, started and finished (monotonic ns; of an output: its place), lengths of four sections
 TO_WORKER = struct.Struct("<cqqqqqqq")
 #: The page that a child shares with its worker: the token of what runs now (0: nothing), and since when (monotonic ns)
 NOW = struct.Struct("<qq")
+#: Further down on that page, how far it is: a count at both ends (equal: the record is whole), token, done, total (nan: not
+#: known), length of the text that follows. A job may write it a million times a second; the worker looks four times.
+FAR = struct.Struct("<QqddHxxxxxxQ")
+FAR_AT, FAR_TEXT_AT, FAR_TEXT_BYTES = 64, 128, 800
 
 FUNCTION, TASK, JOB, FORGET = b"F", b"T", b"J", b"G"
-RESULT, ERROR, PROGRESS, OUTPUT, STALE = b"R", b"E", b"P", b"D", b"X"
+RESULT, ERROR, OUTPUT, STALE = b"R", b"E", b"D", b"X"
 
 #: In front of a job's body: number of bytes of the arguments, attempt, the job's id
 JOB_HEAD = struct.Struct("<qi36s")

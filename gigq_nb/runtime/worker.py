@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -108,6 +108,7 @@ class Worker:
         self._limit: int | None = None
         self._claimed = 0
         self._check_requests = True
+        self._clock_offset_s = 0.0
         self._logs: dict[int, tuple[str, int]] = {}
         self._parents: dict[int, list[Any]] = {}
 
@@ -167,7 +168,7 @@ class Worker:
                 name = f"{self.worker_id}-{uuid.uuid4().hex[:6]}"
             self.number = workers.register(
                 db, name, processes.me(), python=payload.PYTHON, prefix=sys.prefix, concurrency=self.concurrency,
-                terminal=self.terminal, log=self.log_file, now=now,
+                terminal=self.terminal, log=self.log_file, now=now, key_id=self.key_id, any_prefix=self.any_environment,
             )  # fmt: skip
             transitions.promote(db, now)
         log.info(
@@ -282,9 +283,10 @@ class Worker:
 
     def _has_news(self) -> bool:
         assert self.runner is not None
+        self.runner.look_how_far()
         if self.runner.progress:
             return True
-        return any(one.log or not one.marked_started for _, one, _ in self.runner.active())
+        return any(one.log or one.outputs or not one.marked_started for _, one, _ in self.runner.active())
 
     def _write(self, dead: list[workers.Peer]) -> None:
         """One transaction: settle, hand back, beat, rescue, claim. Then tell whom it concerns, and send what was claimed."""
@@ -322,7 +324,7 @@ class Worker:
             if beat or self.neighbours.stale or dead:
                 self.neighbours.see(workers.peers(db, self.number), committed=True)
                 self._read_runtimes(db)
-            if now_s >= self._flush_s:
+            if now_s >= self._flush_s or (endings and runner.progress):
                 self._flush(db, now)
             if not self._stopping and said is None:
                 claims = self._claim(db, now)
@@ -366,7 +368,7 @@ class Worker:
     def _claim(self, db: Any, now: int) -> list[Claim]:
         assert self.runner is not None
         if self._next_due_ms is not None and now >= self._next_due_ms or self._look:
-            self._next_due_ms = transitions.promote(db, now)
+            self._next_due_ms = transitions.promote(db, now, stepped=self._clock_stepped())
         room = self.runner.room()
         if self._limit is not None:
             room = min(room, self._limit - self._claimed)
@@ -382,6 +384,12 @@ class Worker:
             if one_parents:
                 self._parents[one.token] = one_parents
         return claims
+
+    def _clock_stepped(self) -> bool:
+        """Whether the wall clock was set since the last look: then waits that were written before mean something else."""
+        offset_s = time.time() - time.monotonic()
+        stepped, self._clock_offset_s = abs(offset_s - self._clock_offset_s) > 0.5, offset_s
+        return stepped
 
     def _place(self, db: Any, claim: Claim) -> bool:
         assert self.runner is not None
@@ -472,11 +480,8 @@ class Worker:
         ending = Ending(claim, one.outcome, None, started_at, finished_at, one.arguments or None)
         if one.assignment.log:
             self._logs[claim.token] = one.assignment.log.take()
-        if self.runner is not None:
-            self.runner.progress.pop(claim.token, None) if one.outcome is Outcome.COMPLETED else None
-        for i, bundle in enumerate(one.assignment.outputs):
-            about = f"{claim.id} {claim.token} {i}"
-            ending.outputs.append((i, bundle.decode(), payload.sign(self.key, payload.SLOT_OUTPUT, about, bundle)))
+        if one.assignment.outputs.bundles:  # all of them: what was written while it ran may have been rolled back
+            ending.outputs = self._signed_outputs(claim, enumerate(one.assignment.outputs.bundles))
         if one.outcome is Outcome.COMPLETED:
             signature = payload.sign(self.key, payload.SLOT_RESULT, f"{claim.id} {claim.token}", one.payload)
             size = len(one.payload)
@@ -512,10 +517,16 @@ class Worker:
             ending.backoff_ms = int(policy.wait_s(claim.attempts) * (1 + policy.jitter) * 1000) + 1
         return ending
 
+    def _signed_outputs(self, claim: Claim, bundles: Iterable[tuple[int, bytes]]) -> list[tuple[int, str, bytes]]:
+        return [
+            (n, one.decode(), payload.sign(self.key, payload.SLOT_OUTPUT, f"{claim.id} {claim.token} {n}", one))
+            for n, one in bundles
+        ]
+
     # ------------------------------------------------------------------------------------------ while jobs run
 
     def _flush(self, db: Any, now: int) -> None:
-        """Logs, progress and true start times of what runs, a few times a second at most."""
+        """Logs, outputs, progress and true start times of what runs, a few times a second at most."""
         assert self.runner is not None
         self._flush_s = time.monotonic() + FLUSH_S
         starts = []
@@ -525,6 +536,9 @@ class Worker:
                 starts.append((now - (time.monotonic_ns() - since) // 1_000_000, one.claim.token))
             if one.log:
                 self._store_log(db, one.claim.token, one.log.take())
+            if one.outputs:
+                n, changed = one.outputs.take()
+                workers.set_outputs(db, one.claim.token, n, self._signed_outputs(one.claim, changed))
         if starts:
             workers.mark_started(db, self.number, starts)
         if self.runner.progress:
@@ -561,7 +575,7 @@ class Worker:
         if dead:
             with self.database.write(durable=False, busy_s=BUSY_S) as db:
                 for one in dead:
-                    workers.forget_kernel(db, one)
+                    workers.forget_kernel(db, one, now_ms())
         if alive or busy:
             self._idle_since_s = None
             why = f"serves {len(alive)} notebook kernel(s)" if alive else "no kernel is alive, but jobs are open"

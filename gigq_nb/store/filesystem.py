@@ -16,7 +16,8 @@ from ..errors import NetworkFileSystem, PayloadDamaged
 SPILL_BYTES = 16 * 2**20
 _PIECE = 2**24
 _NAME = re.compile(r"(arguments|result)-[0-9a-f-]{36}|function-[0-9a-f]{64}", re.ASCII)
-_NETWORK = frozenset(
+_DRAFT = re.compile(r"\.[0-9a-f]{16}\.draft", re.ASCII)
+NETWORK = frozenset(
     {
         "nfs",
         "nfs3",
@@ -63,16 +64,16 @@ def refuse_network(path: Path, mountinfo_file: str = "/proc/self/mountinfo") -> 
     """Refuse file systems on which SQLite's locks cannot be trusted.
 
     Raises:
-        NetworkFileSystem: says which one, and what to do. ``GIGQ_NB_ALLOW_NETWORK=1`` overrides, at your risk.
+        NetworkFileSystem: says which one, and what to do. ``GIGQ_NB_ALLOWNETWORK=1`` overrides, at your risk.
     """
-    if os.environ.get("GIGQ_NB_ALLOW_NETWORK") == "1":
+    if os.environ.get("GIGQ_NB_ALLOWNETWORK") == "1":
         return
     try:
         with open(os.environ.get("GIGQ_NB_MOUNTINFO") or mountinfo_file, encoding="utf-8", errors="surrogateescape") as file:
             kind = file_system_of(path, file.read())
     except OSError:
         return
-    if kind in _NETWORK:
+    if kind in NETWORK:
         raise NetworkFileSystem(
             f"{path} is on a network file system ({kind}), where SQLite's locks are not safe. Use a local disk, for example "
             f"{Path(os.environ.get('TMPDIR', '/var/tmp')) / path.name}, and copy results home with queue.backup()"
@@ -167,8 +168,19 @@ class Spill:
             copied += 1
         return copied
 
+    def is_known_name(self, name: str) -> bool:
+        """Whether this is the name of a value or of a draft; everything else there belongs to somebody else."""
+        return _NAME.fullmatch(name) is not None or _DRAFT.fullmatch(name) is not None
+
+    def written_at(self, name: str) -> int:
+        """When a value was last written, in UTC milliseconds; 0 when it is gone."""
+        try:
+            return os.lstat(self.folder / name).st_mtime_ns // 1_000_000
+        except OSError:
+            return 0
+
     def remove_draft(self, name: str) -> None:
         """Remove a draft that a killed writer left."""
-        if re.fullmatch(r"\.[0-9a-f]{16}\.draft", name):
+        if _DRAFT.fullmatch(name):
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(self.folder / name)

@@ -17,7 +17,7 @@ Db = sqlite3.Connection
 _JOB = (
     "select j.seq, j.id, t.name, j.status, j.reason, j.priority, j.attempts, j.max_attempts, j.losses, j.waiting_on, j.run_at,"
     " j.created_at, j.started_at, j.finished_at, j.batch, j.task, f.name, t.options, t.notebook, t.cell, r.preview, r.json, e.arguments,"
-    " x.message, x.type, x.traceback, p.done, p.total, p.text, j.cancelling, j.runtime"
+    " x.message, x.type, x.traceback, p.done, p.total, p.text, exists (select 1 from cancellations c where c.job = j.seq), j.runtime"
     " from jobs j join tasks t on t.id = j.task join functions f on f.id = t.function"
     " left join results r on r.job = j.seq"
     " left join executions e on e.id = coalesce(j.execution, (select max(id) from executions where job = j.seq))"
@@ -64,7 +64,8 @@ def waits_for(db: Db, status: str, waiting_on: int, run_at: int | None, runtime:
         return "waits for its time"
     key_id, python, prefix = db.execute("select key_id, python, prefix from runtimes where id = ?", (runtime,)).fetchone()
     able = db.execute(
-        "select count(*) from workers where state = 'running' and python = ? and prefix = ?", (python, prefix)
+        "select count(*) from workers where state = 'running' and key_id = ? and python = ? and (prefix = ? or any_prefix = 1)",
+        (key_id, python, prefix),
     ).fetchone()[0]
     return None if able else f"waits for a worker with Python {python} in {prefix} and the key {key_id[:8]}"
 
@@ -178,9 +179,9 @@ def batch_ids(db: Db, number: int) -> list[str]:
 def unsuccessful(db: Db, number: int | None, limit: int) -> list[JobRow]:
     """The newest jobs of a batch (or of the queue) that ended badly."""
     if number is None:
-        return _job_rows(db, " where j.status in ('failed', 'timeout', 'cancelled') order by j.seq desc limit ?", (limit,))
+        return _job_rows(db, " where j.reason is not null order by j.seq desc limit ?", (limit,))
     return _job_rows(
-        db, " where j.batch = ? and +j.status in ('failed', 'timeout', 'cancelled') order by j.seq desc limit ?", (number, limit)
+        db, " where j.batch = ? and +j.reason is not null order by j.seq desc limit ?", (number, limit)
     )
 
 

@@ -134,7 +134,7 @@ def submit(db: Db, jobs: Sequence[NewJob], tasks: Mapping[bytes, int], runtime: 
             batch,
             job.priority,
             waiting.get(job.id, 0),
-            job.run_at,
+            None if job.id in doomed else job.run_at,
             job.max_attempts,
             now,
             now if job.id in doomed else None,

@@ -84,16 +84,18 @@ def claim(
 
 # pending stays pending: a delayed job that is due goes to the ready ones. A retry whose wait, counted from the latest
 # moment at which it can have begun, lies wholly in the future was delayed by a clock that was set back: it is due.
-def promote(db: Db, now: int) -> int | None:
-    """Make due jobs ready. Returns when the next one is due (UTC milliseconds), or None."""
-    db.execute(
-        "update jobs set run_at = null, backoff_ms = null where status = 'pending' and run_at is not null and run_at <= ?", (now,)
-    )
-    db.execute(
-        "update jobs set run_at = null, backoff_ms = null where status = 'pending' and backoff_ms is not null and run_at - backoff_ms > ?",
-        (now,),
-    )
-    row = db.execute("select min(run_at) from jobs where status = 'pending' and run_at is not null").fetchone()
+def promote(db: Db, now: int, *, stepped: bool = True) -> int | None:
+    """Make due jobs ready. Returns when the next one is due (UTC milliseconds), or None.
+
+    ``stepped``: the clock may have been set; only then are all delayed jobs looked at.
+    """
+    db.execute("update jobs set run_at = null, backoff_ms = null where run_at <= ?", (now,))
+    if stepped:
+        db.execute(
+            "update jobs set run_at = null, backoff_ms = null where run_at is not null and backoff_ms is not null and run_at - backoff_ms > ?",
+            (now,),
+        )
+    row = db.execute("select min(run_at) from jobs where run_at is not null").fetchone()
     return None if row[0] is None else int(row[0])
 
 
@@ -106,11 +108,13 @@ def settle(db: Db, worker: int, endings: Sequence[Ending]) -> list[Ending]:
     if not endings:
         return []
     still_open = {row[0] for row in db.execute("select id from executions where worker = ? and outcome is null", (worker,))}
-    cancelling = {row[0] for row in db.execute("select execution from jobs where cancelling = 1")}
+    cancelling = {row[0] for row in db.execute("select job from cancellations")}
     late = [one for one in endings if one.claim.token not in still_open]
     mine = [one for one in endings if one.claim.token in still_open] if late else list(endings)
+    if cancelling:
+        db.executemany("delete from cancellations where job = ?", [(one.claim.seq,) for one in mine])
     for one in mine:
-        if one.claim.token in cancelling and one.outcome is not Outcome.CANCELLED:
+        if one.claim.seq in cancelling and one.outcome is not Outcome.CANCELLED:
             one.outcome, one.reason, one.result, one.retry_in_ms = Outcome.CANCELLED, Reason.USER, None, None
     moved: Counter[tuple[int | None, str]] = Counter()
     good = [one for one in mine if one.outcome is Outcome.COMPLETED]
@@ -120,6 +124,7 @@ def settle(db: Db, worker: int, endings: Sequence[Ending]) -> list[Ending]:
         if one.outcome is not Outcome.COMPLETED:
             _end_badly(db, one, moved)
         if one.outputs:
+            db.execute("delete from outputs where execution = ? and n >= ?", (one.claim.token, len(one.outputs)))
             db.executemany(
                 "insert or replace into outputs (execution, n, bundle, signature) values (?, ?, ?, ?)",
                 [(one.claim.token, *row) for row in one.outputs],
@@ -187,7 +192,7 @@ def _end_badly(db: Db, one: Ending, moved: Counter[tuple[int | None, str]]) -> N
         moved[claim_.batch, "pending"] += 1
         delayed = one.retry_in_ms > 0
         db.execute(
-            "update jobs set status = 'pending', execution = null, cancelling = 0, started_at = null, attempts = attempts - ?,"
+            "update jobs set status = 'pending', execution = null, started_at = null, attempts = attempts - ?,"
             " losses = losses + ?, run_at = ?, backoff_ms = ? where seq = ?",
             (
                 int(not charged),
@@ -201,7 +206,7 @@ def _end_badly(db: Db, one: Ending, moved: Counter[tuple[int | None, str]]) -> N
     status = {Outcome.TIMEOUT: JobStatus.TIMEOUT, Outcome.CANCELLED: JobStatus.CANCELLED}.get(one.outcome, JobStatus.FAILED)
     moved[claim_.batch, status.value] += 1
     db.execute(
-        "update jobs set status = ?, reason = ?, execution = null, cancelling = 0, started_at = ?, finished_at = ?,"
+        "update jobs set status = ?, reason = ?, execution = null, started_at = ?, finished_at = ?,"
         " attempts = attempts - ?, losses = losses + ? where seq = ?",
         (status.value, one.reason, one.started_at, one.finished_at, int(not charged), int(lost), claim_.seq),
     )
@@ -248,9 +253,9 @@ def hand_back(db: Db, worker: int, claims: Sequence[Claim], now: int) -> None:
         gone = db.execute("delete from executions where id = ? and worker = ? and outcome is null", (one.token, worker)).rowcount
         if not gone:
             continue
-        if db.execute("select cancelling from jobs where seq = ?", (one.seq,)).fetchone()[0]:
+        if db.execute("delete from cancellations where job = ?", (one.seq,)).rowcount:
             db.execute(
-                "update jobs set status = 'cancelled', reason = 'user', execution = null, cancelling = 0, attempts = attempts - 1,"
+                "update jobs set status = 'cancelled', reason = 'user', execution = null, attempts = attempts - 1,"
                 " runs = runs - 1, started_at = null, finished_at = ? where seq = ?",
                 (now, one.seq),
             )
@@ -291,7 +296,7 @@ def cancel(db: Db, ids: Sequence[str], now: int) -> dict[str, bool]:
             moved[batch, "cancelled"] += 1
             upstream(db, [seq], now, moved)
         elif status == "running":
-            db.execute("update jobs set cancelling = 1 where seq = ?", (seq,))
+            db.execute("insert into cancellations (job) values (?) on conflict do nothing", (seq,))
     count(db, moved)
     return said
 

@@ -151,8 +151,7 @@ def cancelling_tokens(db: Db, worker: int) -> set[int]:
     return {
         row[0]
         for row in db.execute(
-            "select j.execution from jobs j indexed by jobs_cancelling join executions e on e.id = j.execution"
-            " where j.cancelling = 1 and e.worker = ?",
+            "select j.execution from cancellations c join jobs j on j.seq = c.job join executions e on e.id = j.execution where e.worker = ?",
             (worker,),
         )
     }
@@ -195,6 +194,15 @@ def set_progress(db: Db, token: int, done: float | None, total: float | None, te
         " on conflict do update set done = excluded.done, total = excluded.total, text = excluded.text, at = excluded.at",
         (token, done, total, text, now, token),
     )
+
+
+def set_outputs(db: Db, token: int, n: int, changed: Sequence[tuple[int, str, bytes]]) -> None:
+    """The rich outputs of an attempt: ``n`` in all, and those that changed (place, bundle, signature)."""
+    if db.execute("select 1 from executions where id = ?", (token,)).fetchone():
+        db.execute("delete from outputs where execution = ? and n >= ?", (token, n))
+        db.executemany(
+            "insert or replace into outputs (execution, n, bundle, signature) values (?, ?, ?, ?)", [(token, *row) for row in changed]
+        )
 
 
 # ------------------------------------------------------------------------------------------------------ kernels
@@ -295,5 +303,5 @@ def has_work_for(db: Db, runtimes: Sequence[int]) -> bool:
         "select 1 from jobs indexed by jobs_ready where runtime = ? and status = 'pending' and waiting_on = 0 and run_at is null"
         " and held = 0 limit 1"
     )
-    delayed = "select 1 from jobs indexed by jobs_delayed where runtime = ? and status = 'pending' and run_at is not null limit 1"
+    delayed = "select 1 from jobs indexed by jobs_delayed where runtime = ? and run_at is not null limit 1"
     return any(db.execute(ready, (runtime,)).fetchone() or db.execute(delayed, (runtime,)).fetchone() for runtime in runtimes)
