@@ -1,0 +1,64 @@
+"""Which job or batch is meant by what somebody writes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..errors import InvalidArgument, JobNotFound
+from ..handle import Batch, JobHandle
+from ..store import reads
+
+if TYPE_CHECKING:
+    from ..queue import JobQueue
+
+
+def job(queue: JobQueue, text: str) -> JobHandle:
+    """A job by its id, by its name (the newest of that name), or by the beginning of its id.
+
+    Raises:
+        JobNotFound: nothing of the kind; the message says how to list what there is.
+    """
+    with queue._database.read() as db:
+        known = bool(reads.statuses(db, [text])) if len(text) == 36 else False
+        named = None if known else reads.last(db, text)
+    return JobHandle(named, queue) if named else queue.job(text)
+
+
+def batch(queue: JobQueue, text: str | None) -> Batch:
+    """A batch by its number or its name (the newest of that name); the newest of all without one.
+
+    Raises:
+        JobNotFound: nothing of the kind.
+    """
+    if text is None:
+        return queue.batch()
+    number = text.removeprefix("#")
+    if number.isdecimal() and number.isascii() and len(number) < 19:
+        return queue.batch(int(number))
+    with queue._database.read() as db:
+        for one in reads.batches(db, 1000):
+            if reads.batch(db, one, times=False).name == text:
+                return Batch(queue, one)
+    raise JobNotFound(f"no batch {text!r:.80} in this queue; 'batch' without a name lists them")
+
+
+def jobs(queue: JobQueue, texts: list[str]) -> list[JobHandle]:
+    """Jobs by what is written for each; ``#3`` is all jobs of batch 3."""
+    found: list[JobHandle] = []
+    for text in texts:
+        found += batch(queue, text) if text.startswith("#") else [job(queue, text)]
+    return list(dict.fromkeys(found))
+
+
+def of_this_notebook() -> str:
+    """The notebook in which this is said.
+
+    Raises:
+        InvalidArgument: nobody knows it.
+    """
+    from .. import submission
+
+    notebook = submission.whereabouts()[0]
+    if notebook is None:
+        raise InvalidArgument("which notebook this is, is not known here, so --mine finds nothing; leave it out")
+    return notebook
