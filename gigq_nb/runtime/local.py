@@ -595,8 +595,8 @@ class LocalRunner:
                 child.queue[one.claim.token] = one
             else:
                 left.append(one)
-        self.homeless = []
-        return left
+        self.homeless = left  # until the file has them
+        return list(left)
 
     def stop(self, token: int, outcome: Outcome, grace_s: float) -> bool:
         """End an attempt (interrupt, TERM, KILL). False: it is not here any more."""

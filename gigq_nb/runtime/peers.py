@@ -12,6 +12,7 @@ import os
 import time
 from dataclasses import dataclass
 
+from ..failpoints import failpoint
 from ..store import workers
 from ..store.db import Database
 from . import processes
@@ -33,8 +34,9 @@ class _Watched:
 class Neighbours:
     """What one worker knows of the others."""
 
-    def __init__(self, runner: LocalRunner) -> None:
+    def __init__(self, runner: LocalRunner, lease_s: float = LEASE_S) -> None:
         self.runner = runner
+        self.lease_s = lease_s
         self.watched: dict[int, _Watched] = {}
         self.stale = True
         self.seen_s = 0.0
@@ -79,8 +81,10 @@ class Neighbours:
         found = []
         for one in self.watched.values():
             alive = processes.is_alive(one.peer.process)
-            if alive is False or now_s - one.since_s > LEASE_S and now_s - self.seen_s < MOST_GAP_S:
+            if alive is False or now_s - one.since_s > self.lease_s and now_s - self.seen_s < MOST_GAP_S:
                 found.append(one.peer)
+                if one.pidfd is not None and alive is False:  # it would ring until the file can be written
+                    self.runner.unlisten(one.pidfd)
         return found
 
     def end_children(self, database: Database, peer: workers.Peer) -> None:
@@ -89,10 +93,12 @@ class Neighbours:
             return
         with database.read() as db:
             children = workers.children(db, peer.id)
+        failpoint("rescue_before_kill")
         for pid, birth in children:
             processes.kill_tree(pid, birth)
-        for pid in processes.marked("GIGQ_NB_WORKER", peer.name):
+        for pid in processes.marked("GIGQ_NB_WORKER", processes.mark_of(peer.process, peer.id, database.path)):
             processes.kill_tree(pid, processes.birth_of(pid))
+        failpoint("rescue_after_kill")
         left = processes.wait_gone([(pid, birth) for pid, birth in children], 2.0)
         if left:
             log.warning("processes %s of the dead worker %s do not end", left, peer.name)

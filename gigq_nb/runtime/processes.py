@@ -54,6 +54,11 @@ def me() -> Process:
     return Process(socket.gethostname(), boot_id(), pid_namespace(), os.getpid(), birth_of(os.getpid()) or 0)
 
 
+def mark_of(worker: Process, number: int, queue: os.PathLike[str]) -> str:
+    """What stands in the environment of all that a worker starts: names may be given twice, this is not."""
+    return f"{worker.pid}-{worker.birth}-{number}-{os.stat(queue).st_ino}"
+
+
 def is_alive(who: Process) -> bool | None:
     """True or False for a process of this machine and namespace; None when nobody here can tell.
 

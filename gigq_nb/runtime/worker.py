@@ -22,6 +22,7 @@ from typing import Any
 
 from .. import payload
 from ..errors import GigQError, PayloadDamaged, QueueBusy, QueueFull, QueueReadOnly, QueueReplaced
+from ..failpoints import failpoint
 from ..job import Options
 from ..policies import duration_s, whole_number
 from ..states import Outcome, Reason
@@ -32,7 +33,7 @@ from ..store.transitions import Claim, Ending, Failure, Stored
 from . import processes, wire
 from .bell import PEERS, WORK, Bell, now_ms
 from .local import LocalRunner
-from .peers import Neighbours
+from .peers import LEASE_S, Neighbours
 from .runner import Assignment, Finished, LoadedTask
 
 BEAT_S = 2.0
@@ -56,6 +57,8 @@ class Worker:
         any_environment: Also run jobs that were submitted from another environment (same Python version).
         terminal: Stay until told to stop; False: leave when no kernel is alive and nothing is open.
         stop_grace: Seconds that running jobs get when the worker is asked to stop.
+        lease: Seconds of silence after which another worker whose process cannot be seen, or is frozen, loses its jobs.
+        linger: Seconds to wait for a new kernel before leaving.
 
     Raises:
         InvalidArgument, InvalidType: naming the argument.
@@ -72,11 +75,16 @@ class Worker:
         any_environment: bool = False,
         terminal: bool = True,
         stop_grace: Any = STOP_GRACE_S,
+        lease: Any = LEASE_S,
+        linger: Any = LINGER_S,
         log_file: str | None = None,
     ) -> None:
         self.concurrency = whole_number(concurrency, "concurrency", 1, 1000)
         self.polling_interval = duration_s(polling_interval, "polling_interval", least=0.01, most=3600)
         self.stop_grace_s = duration_s(stop_grace, "stop_grace", least=0.0, most=86_400)
+        self.lease_s = duration_s(lease, "lease", least=1.0, most=86_400)
+        self.linger_s = duration_s(linger, "linger", least=0.0, most=86_400)
+        self.alone = False  # True in a process that is a worker and nothing else: what it inherits was started by a job
         self.database = Database(path, keep=True)
         self.path: Path = self.database.path
         self.worker_id = worker_id or f"worker-{uuid.uuid4().hex[:12]}"
@@ -92,6 +100,8 @@ class Worker:
         self._bell: Bell | None = None
         self._tasks: dict[int, LoadedTask | PayloadDamaged] = {}
         self._endings: list[Ending] = []
+        self._unspilled: list[Finished] = []
+        self._spill_again_s = 0.0
         self._runtimes: list[int] = []
         self._runtimes_read_s = 0.0
         self._look = True
@@ -121,6 +131,9 @@ class Worker:
             try:
                 while not self._turn():
                     pass
+            except Exception as error:
+                self._why = f"ended by an error: {error}"
+                raise
             finally:
                 self._close()
 
@@ -136,8 +149,9 @@ class Worker:
         self._open()
         try:
             while True:
-                self._turn()
-                idle = self.runner is None or not (self.runner.tokens() or self._endings)
+                if self._turn():
+                    return self._claimed > 0
+                idle = self.runner is None or not (self.runner.tokens() or self._endings or self._unspilled)
                 if idle and (self._claimed or not self._look):
                     return self._claimed > 0
         finally:
@@ -151,9 +165,9 @@ class Worker:
     def _open(self) -> None:
         self._bell = Bell(self.path)
         self.ear = self._bell.listen("w")
-        self.runner = LocalRunner(self.concurrency, self.worker_id)
+        self.runner = LocalRunner(self.concurrency, self.worker_id, alone=self.alone)
         self.runner.listen(self.ear.fileno())
-        self.neighbours = Neighbours(self.runner)
+        self.neighbours = Neighbours(self.runner, self.lease_s)
         self._register()
         self.runner.fill()
         self._look = True
@@ -171,6 +185,7 @@ class Worker:
                 terminal=self.terminal, log=self.log_file, now=now, key_id=self.key_id, any_prefix=self.any_environment,
             )  # fmt: skip
             transitions.promote(db, now)
+        self.runner.worker_name = processes.mark_of(processes.me(), self.number, self.path)
         log.info(
             "worker %s (%d) started: pid %d, %d children, %s",
             self.worker_id,
@@ -211,6 +226,7 @@ class Worker:
         self.runner = None
         self.database.close()
         log.info("worker %s ended: %s", self.worker_id, self._why or "stopped")
+        self._stopping, self._stop_end_s, self._why, self._idle_since_s = None, 0.0, None, None
 
     # ------------------------------------------------------------------------------------------ one turn
 
@@ -219,8 +235,7 @@ class Worker:
         assert self.runner is not None and self._bell is not None and self.neighbours is not None
         finished = self.runner.collect(self._patience_s())
         self._hear()
-        for one in finished:
-            self._endings.append(self._ending(one))
+        self._take_in(finished)
         if self._stopping and self._wind_down():
             return True
         dead = self.neighbours.dead()
@@ -230,11 +245,23 @@ class Worker:
             self._write(dead)
         except (QueueBusy, QueueFull) as error:
             self.runner.unreserve()
-            self._retry_write_s = time.monotonic() + 0.2
+            self._look, self._retry_write_s = True, time.monotonic() + 0.2
             log.warning("%s", error)
         except QueueReplaced as error:
             self._moved_away(error)
         return self._stopping == "done"
+
+    def _take_in(self, finished: list[Finished]) -> None:
+        """Make endings of what is over. A large result that finds no room on the disk is kept, and tried again."""
+        again = time.monotonic() >= self._spill_again_s
+        waiting, self._unspilled = ([*self._unspilled, *finished], []) if again else (finished, self._unspilled)
+        for one in waiting:
+            try:
+                self._endings.append(self._ending(one))
+            except (OSError, QueueFull) as error:
+                log.warning("the result of %s is kept until it can be stored: %s", one.assignment.claim.id, error)
+                self._unspilled.append(one)
+                self._spill_again_s = time.monotonic() + 1.0
 
     def _patience_s(self) -> float:
         now_s = time.monotonic()
@@ -249,7 +276,9 @@ class Worker:
             waits.append(FLUSH_S)
         if self._stopping:
             waits.append(self._stop_end_s - now_s)
-        return max(0.0, min(waits))
+        if self._unspilled:
+            waits.append(self._spill_again_s - now_s)
+        return max(0.0, self._retry_write_s - now_s, min(waits))
 
     def _hear(self) -> None:
         assert self.runner is not None and self.neighbours is not None
@@ -301,9 +330,10 @@ class Worker:
         said: str | None = None
         stops: set[int] = set()
         with self.database.write(durable=bool(endings or dead), busy_s=BUSY_S) as db:
+            now = now_ms()  # after the wait for the lock: what one worker ends, another begins later
             late = transitions.settle(db, self.number, endings)
             for one in endings:
-                self._store_log(db, one.claim.token, self._logs.pop(one.claim.token, None))
+                self._store_log(db, one.claim.token, self._logs.get(one.claim.token))
             if homeless:
                 transitions.hand_back(db, self.number, [one.claim for one in homeless], now)
             for pid, birth in born:
@@ -311,11 +341,10 @@ class Worker:
             for pid, birth in gone:
                 workers.remove_child(db, self.number, pid, birth)
             if beat:
-                said = workers.beat(db, self.number, now)
+                workers.beat(db, self.number, now)
+            said = workers.asked(db, self.number)  # each time: who was taken for dead must not claim
             if self._check_requests or beat:
                 stops = workers.cancelling_tokens(db, self.number)
-                row = db.execute("select stop from workers where id = ?", (self.number,)).fetchone()
-                said = said or (row[0] if row else "gone")
             for peer in dead:
                 if said != "gone":
                     saved = workers.rescue(db, peer, now, "its worker died")
@@ -326,8 +355,16 @@ class Worker:
                 self._read_runtimes(db)
             if now_s >= self._flush_s or (endings and runner.progress):
                 self._flush(db, now)
+            self._look = self._look or any(one.retry_in_ms for one in endings)
             if not self._stopping and said is None:
                 claims = self._claim(db, now)
+            if endings:
+                failpoint("before_commit")
+        if endings:
+            failpoint("after_commit")
+        for one in endings:
+            self._logs.pop(one.claim.token, None)
+        del runner.homeless[: len(homeless)]
         self._endings = []
         self._check_requests = False
         for one in late:
@@ -340,12 +377,13 @@ class Worker:
         del runner.gone[: len(gone)]
         if endings or homeless or dead:
             self._bell.ring("k")
-        if dead:
+        if dead or homeless:
             self._bell.ring("w")
         if beat:
             self._beat_s = now_s + BEAT_S
-            self._housekeeping()
-        if said == "gone":
+        if claims:
+            failpoint("after_claim")
+        if said == "gone" or (time.monotonic() - now_s > self.lease_s / 3 and self._was_taken_for_dead()):
             self._start_over()
             return
         if said is not None:
@@ -354,6 +392,13 @@ class Worker:
         for token in stops:
             options = self._options_of(token)
             runner.stop(token, Outcome.CANCELLED, options.grace_s if options else 2.0)
+        if beat:
+            self._housekeeping()
+
+    def _was_taken_for_dead(self) -> bool:
+        """Frozen since the claim, for long enough that its jobs may run elsewhere: look again before they are started."""
+        with self.database.read() as db:
+            return workers.asked(db, self.number) == "gone"
 
     def _options_of(self, token: int) -> Options | None:
         assert self.runner is not None
@@ -396,8 +441,6 @@ class Worker:
         task = self._tasks.get(claim.task)
         if task is None:
             task = self._tasks[claim.task] = self._load_task(db, claim.task)
-            if len(self._tasks) > 5_000:
-                self._tasks = {claim.task: task}
         if isinstance(task, PayloadDamaged):
             return True
         return self.runner.place(claim, task)
@@ -456,6 +499,8 @@ class Worker:
                 continue
             claim.payload = None
             assignments.append(Assignment(claim, task, arguments, blob, None))
+        if len(self._tasks) > 5_000:
+            self._tasks.clear()
         self.runner.start(assignments)
 
     def _pack_parents(self, rows: list[tuple[str, str, int | None, bytes | None, int, bytes | None]]) -> bytes:
@@ -486,14 +531,8 @@ class Worker:
             signature = payload.sign(self.key, payload.SLOT_RESULT, f"{claim.id} {claim.token}", one.payload)
             size = len(one.payload)
             if size > SPILL_BYTES:
-                try:
-                    self.spill.write(f"result-{claim.id}", one.payload)
-                except OSError as error:
-                    ending.outcome, ending.reason = Outcome.FAILED, Reason.ERROR
-                    ending.failure = Failure(
-                        "gigq_nb.errors.QueueFull", f"the result of {size / 1e6:,.0f} MB cannot be stored: {error}"
-                    )
-                    return ending
+                self.spill.write(f"result-{claim.id}", one.payload)
+                failpoint("spilled")
             stored = bytes(one.payload) if size <= SPILL_BYTES else None
             ending.result = Stored(stored, size, signature, one.preview or None, one.json or None)
             return ending
@@ -564,7 +603,10 @@ class Worker:
             self._moved_away(QueueReplaced(f"{self.path} was deleted or replaced"))
             return
         if not self.terminal and not self._stopping:
-            self._leave_if_unneeded()
+            try:
+                self._leave_if_unneeded()
+            except (QueueBusy, QueueFull) as error:
+                log.info("not looked whether anybody needs this worker: %s", error)
 
     def _leave_if_unneeded(self) -> None:
         with self.database.read() as db:
@@ -583,7 +625,7 @@ class Worker:
             now_s = time.monotonic()
             self._idle_since_s = self._idle_since_s or now_s
             why = "no kernel is alive and nothing is open: ends soon"
-            if now_s - self._idle_since_s >= LINGER_S:
+            if now_s - self._idle_since_s >= self.linger_s:
                 self._why = "no kernel was alive and nothing was open"
                 self._stopping = "gently"
         if why != self._why and not self._stopping:
@@ -599,9 +641,13 @@ class Worker:
         now_s = time.monotonic()
         if not self._stop_end_s:
             self._stop_end_s = now_s + (0.0 if self._stopping == "now" else self.stop_grace_s)
+            self.runner.draining = True
             log.info("asked to stop (%s)", self._stopping)
-            with self.database.write(durable=False, busy_s=BUSY_S) as db:
-                workers.set_state(db, self.number, "stopping", now_ms(), "asked to stop")
+            try:
+                with self.database.write(durable=False, busy_s=BUSY_S) as db:
+                    workers.set_state(db, self.number, "stopping", now_ms(), "asked to stop")
+            except (QueueBusy, QueueFull, QueueReplaced) as error:
+                log.warning("could not say in the file that this worker stops: %s", error)
             for child in self.runner.children.values():
                 self.runner._reclaim(child, child.running()[0])
         if self._stopping == "now":
@@ -610,7 +656,7 @@ class Worker:
             for token in self.runner.tokens():
                 self.runner.stop(token, Outcome.RETURNED, 0.0 if self._stopping == "now" else 1.0)
             self._stop_end_s = now_s + 0.2
-        if not self.runner.tokens() and not self._endings:
+        if not self.runner.tokens() and (self._stopping == "now" or not (self._endings or self._unspilled)):
             self._stopping = "done"
             return True
         return False
@@ -620,7 +666,7 @@ class Worker:
         assert self.runner is not None and self.neighbours is not None
         log.warning("this worker was taken for dead; its jobs went to others. It starts over")
         self.runner.drop_all()
-        self._endings, self._logs, self._parents = [], {}, {}
+        self._endings, self._unspilled, self._logs, self._parents = [], [], {}, {}
         self.neighbours.forget_all()
         self._register()
         self.runner.born.clear()

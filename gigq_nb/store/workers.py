@@ -62,6 +62,12 @@ def beat(db: Db, worker: int, now: int) -> str | None:
     return "gone" if row is None else row[0]
 
 
+def asked(db: Db, worker: int) -> str | None:
+    """``"gone"`` when somebody declared a worker dead, ``"gently"`` or ``"now"`` when it was asked to stop, else None."""
+    row = db.execute("select state, stop from workers where id = ?", (worker,)).fetchone()
+    return "gone" if row is None or row[0] == "gone" else row[1]
+
+
 def set_state(db: Db, worker: int, state: str, now: int, why: str | None = None) -> None:
     """running -> stopping -> gone."""
     db.execute(
