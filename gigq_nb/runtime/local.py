@@ -26,7 +26,8 @@ from . import processes, wire
 from .runner import Assignment, Finished, LoadedTask
 
 AHEAD_S = 0.05
-MOST_AHEAD = 128
+UNKNOWN_S = 1e6
+MOST_AHEAD = 256
 COST_FLOOR_S = 0.00002
 MEMORY_CHECK_S = 0.2
 MOST_KNOWN_BYTES = 256 * 2**20
@@ -51,6 +52,27 @@ class _Doom:
     finished: Finished | None = None
 
 
+class _Queue(dict[int, Assignment]):
+    """The attempts that a child was given, by token; keeps the sum of their costs, which is asked for at each claim."""
+
+    load_s = 0.0
+
+    def __setitem__(self, token: int, one: Assignment) -> None:
+        super().__setitem__(token, one)
+        self.load_s += UNKNOWN_S if one.cost_s is None else one.cost_s
+
+    def remove(self, token: int) -> Assignment | None:
+        """Take an attempt out; None if it is not here."""
+        one = super().pop(token, None)
+        if one is not None:
+            self.load_s = self.load_s - (UNKNOWN_S if one.cost_s is None else one.cost_s) if self else 0.0
+        return one
+
+    def clear(self) -> None:
+        super().clear()
+        self.load_s = 0.0
+
+
 @dataclass(slots=True, eq=False)
 class _Process:
     """One child process, as its worker sees it."""
@@ -64,8 +86,9 @@ class _Process:
     page: mmap.mmap
     nonce: bytes
     recorded: bool = False
-    queue: dict[int, Assignment] = field(default_factory=dict)
+    queue: _Queue = field(default_factory=lambda: _Queue())
     reserved: list[tuple[Claim, float | None]] = field(default_factory=list)
+    reserved_s: float = 0.0
     functions: dict[int, int] = field(default_factory=dict)
     tasks: set[int] = field(default_factory=set)
     doom: _Doom | None = None
@@ -89,18 +112,19 @@ class _Process:
             if wire.NOW.unpack_from(self.page)[0] == token:
                 return token, since
 
-    def load_s(self) -> float | None:
-        """Seconds of work before it; None: unknown."""
-        total = 0.0
-        for one in self.queue.values():
-            if one.cost_s is None:
-                return None
-            total += one.cost_s
-        for _, cost_s in self.reserved:
-            if cost_s is None:
-                return None
-            total += cost_s
-        return total
+    def reserve(self, claim: Claim, cost_s: float | None) -> None:
+        """Room for a claim that is not committed yet."""
+        self.reserved.append((claim, cost_s))
+        self.reserved_s += UNKNOWN_S if cost_s is None else cost_s
+
+    def unreserve(self) -> None:
+        """The reservations became jobs, or came to nothing."""
+        self.reserved.clear()
+        self.reserved_s = 0.0
+
+    def load_s(self) -> float:
+        """Seconds of work before it; endless where a job of unknown length stands."""
+        return self.queue.load_s + self.reserved_s
 
     @property
     def is_open(self) -> bool:
@@ -233,11 +257,8 @@ class LocalRunner:
         for child in self.children.values():
             if not child.is_open:
                 continue
-            load_s = child.load_s()
             waiting = len(child.queue) + len(child.reserved)
-            if not waiting:
-                total += ahead
-            elif load_s is not None and load_s < AHEAD_S:
+            if child.load_s() < AHEAD_S:
                 total += max(0, ahead - waiting)
         return total
 
@@ -254,12 +275,14 @@ class LocalRunner:
             if not waiting:
                 best = child
                 break
-            load_s = child.load_s() if cost_s is not None and not alone else None
-            if load_s is not None and load_s + (cost_s or 0) < best_s and waiting < MOST_AHEAD:
-                best, best_s = child, load_s + (cost_s or 0)
+            if cost_s is None or alone or waiting >= MOST_AHEAD:
+                continue
+            load_s = child.load_s() + cost_s
+            if load_s < best_s:
+                best, best_s = child, load_s
         if best is None:
             return False
-        best.reserved.append((claim, cost_s))
+        best.reserve(claim, cost_s)
         if alone:
             best.lonely = True
         return True
@@ -268,7 +291,7 @@ class LocalRunner:
         """Put what was placed into its child's queue, and send what can be sent."""
         where = {claim.seq: child for child in self.children.values() for claim, _ in child.reserved}
         for child in self.children.values():
-            child.reserved.clear()
+            child.unreserve()
         for one in assignments:
             child = where.get(one.claim.seq)
             if child is None or not (child.is_open or child.lonely):
@@ -292,7 +315,7 @@ class LocalRunner:
         """Forget reservations: the claim was not committed."""
         for child in self.children.values():
             if child.reserved:
-                child.reserved.clear()
+                child.unreserve()
                 child.lonely = bool(child.queue) and child.lonely
 
     def dispatch(self) -> None:
@@ -380,7 +403,7 @@ class LocalRunner:
             kind, token, started, finished, a, b, c, d = wire.TO_WORKER.unpack_from(packet)
             content = memoryview(packet)[wire.TO_WORKER.size :] if body is None else body
             if kind == wire.RESULT or kind == wire.ERROR:
-                one = child.queue.pop(token, None)
+                one = child.queue.remove(token)
                 if one is not None:
                     self._learn(one, (finished - started) / 1e9)
                     if kind == wire.RESULT:
@@ -409,7 +432,7 @@ class LocalRunner:
                 if token in child.queue:
                     child.queue[token].outputs.put(started, bytes(content[:a]))
             elif kind == wire.STALE:
-                one = child.queue.pop(token, None)
+                one = child.queue.remove(token)
                 if one is not None:
                     one.sent = False
                     self.homeless.append(one)
@@ -580,7 +603,7 @@ class LocalRunner:
                 child.tasks.discard(a)
         for token, one in list(child.queue.items()):
             if token != keep and not one.sent:
-                del child.queue[token]
+                child.queue.remove(token)
                 self.homeless.append(one)
 
     def take_back(self) -> list[Assignment]:
@@ -591,7 +614,7 @@ class LocalRunner:
             alone = one.task.options.fresh or one.claim.losses >= LONELY_AFTER_LOSSES
             if not alone and not self.closing and not self.draining and self.place(one.claim, one.task):
                 child = next(c for c in self.children.values() if c.reserved)
-                child.reserved.clear()
+                child.unreserve()
                 child.queue[one.claim.token] = one
             else:
                 left.append(one)
@@ -666,9 +689,9 @@ class LocalRunner:
         code = child.popen.wait()
         leftovers = self._end_orphans(child)
         self._reclaim(child, token)
-        victim = child.queue.pop(token, None)
+        victim = child.queue.remove(token)
         if victim is None and child.doom is not None:  # it was to end before it began
-            token, victim = child.doom.token, child.queue.pop(child.doom.token, None)
+            token, victim = child.doom.token, child.queue.remove(child.doom.token)
         for one in child.queue.values():  # read by the child, but not begun
             self.homeless.append(one)
         child.queue.clear()
