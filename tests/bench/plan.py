@@ -16,6 +16,10 @@ SLOW = ("gigq", "huey", "dask", "ipyparallel")
 GROWTH_KINDS = ("pending", "blocked", "delayed", "finished")
 GROWTH_SIZES = (1_000, 10_000, 100_000, 1_000_000)
 
+# A kernel starts a dead worker again five times a minute at most, so that a worker that cannot live does not spin: more
+# kills than that in one measurement would measure this patience. For more, take more turns.
+KILLS = 5
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
@@ -46,7 +50,7 @@ def full() -> list[Case]:
         Case(name="fan 1 → 1000 → 1", measure="graph", size={"shape": "fan", "jobs": 1000}, contenders=EVERYBODY),
         Case(name="idle", measure="idle", size={"settle_s": 5, "seconds": 20}, contenders=EVERYBODY[:-1]),
         Case(name="idle, as shipped", measure="idle", size={"settle_s": 5, "seconds": 20}, contenders=SHIPPED),
-        *_recovery(10, 10, ("gigq_nb", *PEERS, *POOLS)),
+        *_recovery(KILLS, 10, ("gigq_nb", *PEERS, *POOLS)),
         *(_frame(rows) for rows in (100_000, 1_000_000)),
         Case(
             name="live view, 1,000,000 jobs",
