@@ -9,11 +9,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..job import BatchRow, Counts
+from ..states import Reason
 from . import reads
 
 Db = sqlite3.Connection
 
 TAIL_PARTS, TAIL_CHARS = 40, 8_000
+_FAILED = tuple(one.value for one in Reason if one not in (Reason.USER, Reason.UPSTREAM))
 ENDS = 1_000  # of a batch, from which its first start and its last end are read
 
 
@@ -36,8 +38,8 @@ def job_marks(db: Db, ids: Sequence[str]) -> dict[str, tuple[Any, ...]]:
     return {
         row[0]: (*row[1:], able) if row[1] == "pending" else tuple(row[1:])
         for row in db.execute(
-            "select j.id, j.status, j.reason, j.attempts, j.max_attempts, j.runs, j.waiting_on, j.run_at, exists (select 1 from cancellations c where c.job = j.seq), j.started_at,"
-            " p.at, p.done, p.text, (select max(l.part) from logs l where l.execution = j.execution)"
+            "select j.id, j.status, j.reason, j.attempts, j.max_attempts, j.runs, j.waiting_on, j.run_at, j.started_at,"
+            " exists (select 1 from cancellations c where c.job = j.seq), p.at, p.done, p.text, (select max(l.part) from logs l where l.execution = j.execution)"
             " from jobs j left join progress p on p.execution = j.execution"
             " where j.id in (select value from json_each(?))",
             (json.dumps([str(one) for one in ids]),),
@@ -91,19 +93,19 @@ def batch(db: Db, number: int, first: int, last: int) -> BatchRow:
 def failed(db: Db, limit: int, first: int = 0, last: int = 2**62, number: int | None = None) -> list[Failed]:
     """The newest jobs that failed or timed out, of a batch (by its span) or of the queue.
 
-    The index holds the unsuccessful ones by status and ``seq``: so each status is asked for by itself.
+    The index of the unsuccessful ones holds them by reason and ``seq``, so each reason is asked for by itself.
     """
     rows: list[tuple[Any, ...]] = []
-    for status in ("failed", "timeout"):
+    for reason in _FAILED:
         rows += db.execute(
             "select j.seq, j.id, t.name, j.status, j.reason, f.message, f.type, j.finished_at"
-            " from jobs j indexed by jobs_unsuccessful join tasks t on t.id = j.task"
+            " from jobs j join tasks t on t.id = j.task"
             " left join failures f on f.execution = (select max(id) from executions where job = j.seq)"
-            " where j.status in ('failed', 'timeout', 'cancelled') and j.status = ? and j.seq between ? and ? and (? is null or +j.batch = ?)"
+            " where j.reason is not null and j.reason = ? and j.seq between ? and ? and (? is null or +j.batch = ?)"
             " order by j.seq desc limit ?",
-            (status, first, last, number, number, limit),
+            (reason, first, last, number, number, limit),
         ).fetchall()
-    rows.sort(reverse=True)
+    rows.sort(key=lambda row: -row[0])
     return [Failed(*row[1:]) for row in rows[:limit]]
 
 

@@ -1,0 +1,1 @@
+"""What needs a notebook: live views, magics, cells as jobs, DataFrames."""
