@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import ctypes
 import faulthandler
+import functools
 import gc
 import inspect
 import io
@@ -19,9 +20,11 @@ import linecache
 import math
 import mmap
 import os
+import random
 import signal
 import socket
 import sys
+import threading
 import time
 import traceback
 import _signal  # signal.getsignal wraps each answer in an enum, which costs more than the question
@@ -69,14 +72,18 @@ class Child:
         self.bare_globals = 0
         self.modules_seen = 0
         self.local_files: dict[str, int] = {}
+        self.local_path: list[str] = []
         self.environment = dict(os.environ)
         self.raw_environment = dict(os.environ._data)  # type: ignore[attr-defined]
         self.umask = os.umask(0o077)
         os.umask(self.umask)
         self.null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
-        self.log_inode = os.fstat(log).st_ino
+        self.log_inode, self.null_inode = os.fstat(log).st_ino, os.fstat(self.null).st_ino
         self.handlers = [(int(number), _signal.getsignal(number)) for number in _SIGNALS]
-        self.limits: dict[int, tuple[int, int]] = {}
+        self.limits = _limits()
+        self.recursion = sys.getrecursionlimit()
+        self.reseed = False
+        self.watch_random()
         self.token = 0
         self.far_n, self.far_text, self.far_size = 0, "", 0
         self.streams()
@@ -92,7 +99,7 @@ class Child:
             kind, a, b, size = wire.TO_CHILD.unpack_from(packet)
             content = packet[wire.TO_CHILD.size : wire.TO_CHILD.size + size] if body is None else body
             if kind == wire.JOB:
-                if self.is_stale():
+                if self.is_stale(b):
                     self.sock.send(wire.TO_WORKER.pack(wire.STALE, a, 0, 0, 0, 0, 0, 0))
                     return
                 self.job(a, self.tasks[b], content)
@@ -113,7 +120,7 @@ class Child:
         """Run one job and report it."""
         size, attempt, job_id = wire.JOB_HEAD.unpack_from(content)
         self.token = token
-        started = time.monotonic_ns()
+        self.began_ns, started = time.time_ns(), time.monotonic_ns()
         wire.NOW.pack_into(self.page, 0, token, started)
         context.state.begin(context.CurrentJob(job_id.decode(), task.name, attempt), self.note, self.report)
         value: Any = None
@@ -135,6 +142,8 @@ class Child:
             if os.getpid() != self.pid:
                 os._exit(1)
             finished = time.monotonic_ns()
+            if task.memory_bytes:
+                self.restore_limits()  # to say what happened takes memory, too
             self.failed(token, started, finished, error, shown, task)
         else:
             if os.getpid() != self.pid:  # the job forked, and this is the copy: one result is enough
@@ -206,7 +215,8 @@ class Child:
         shown: str | None,
         reason: str,
     ) -> None:
-        about = {"type": kind, "message": message[:MOST_TEXT], "traceback": _middle(trace), "types": names, "reason": reason}
+        kind, message, *names = [_clean(one)[:MOST_TEXT] for one in (kind, message, *names)]
+        about = {"type": kind, "message": message, "traceback": _middle(trace), "types": names, "reason": reason}
         self.send(wire.ERROR, token, started, finished, json.dumps(about).encode(), packed, _bytes(shown or ""), b"")
 
     # ------------------------------------------------------------------------------------------ before and after
@@ -243,33 +253,49 @@ class Child:
         signal.setitimer(signal.ITIMER_REAL, 0)
         if "resource" in sys.modules:
             self.restore_limits()
+        if self.reseed or "numpy.random" in sys.modules:
+            self.seed()
+        if sys.getrecursionlimit() != self.recursion:
+            sys.setrecursionlimit(self.recursion)
         if sys.stdout is not self.out or sys.stderr is not self.err or not self.descriptors_in_place():
             self.streams()
         if task.memory_bytes:
             gc.collect()
+        if len(sys.modules) != self.modules_seen:
+            self.see_modules(task)
         try:
             while os.waitpid(-1, os.WNOHANG)[0]:  # orphans of the job that were handed to this sub-reaper
                 pass
+            os._exit(0)  # it left processes that live: they would print into the log of the next one
         except ChildProcessError:
             pass
+        if len(threading._active) > 1 and any(_goes_on(one) for one in threading.enumerate()):  # type: ignore[attr-defined]
+            os._exit(0)  # so would its threads; the worker starts another child
+
+    def watch_random(self) -> None:
+        """A seed that a job sets is its own: the next one must not get the same numbers."""
+        for name in ("seed", "setstate"):
+            setattr(random, name, self._seeding(getattr(random, name)))
+
+    def _seeding(self, inner: Any) -> Any:
+        @functools.wraps(inner)
+        def seeding(*args: Any, **kwargs: Any) -> Any:
+            self.reseed = True
+            return inner(*args, **kwargs)
+
+        return seeding
+
+    def seed(self) -> None:
+        random.seed()
+        self.reseed = False
+        if "numpy.random" in sys.modules:
+            sys.modules["numpy.random"].seed()
 
     def restore_limits(self) -> None:
         import resource
 
-        for name in (
-            "RLIMIT_DATA",
-            "RLIMIT_AS",
-            "RLIMIT_CPU",
-            "RLIMIT_FSIZE",
-            "RLIMIT_NOFILE",
-            "RLIMIT_STACK",
-            "RLIMIT_NPROC",
-            "RLIMIT_CORE",
-        ):
-            number = getattr(resource, name)
-            now = resource.getrlimit(number)
-            before = self.limits.setdefault(number, now if number != resource.RLIMIT_DATA else (resource.RLIM_INFINITY, now[1]))
-            if now != before:
+        for number, before in self.limits.items():
+            if resource.getrlimit(number) != before:
                 try:
                     resource.setrlimit(number, before)
                 except (ValueError, OSError):
@@ -288,19 +314,29 @@ class Child:
 
     def descriptors_in_place(self) -> bool:
         try:
-            return os.fstat(1).st_ino == self.log_inode == os.fstat(2).st_ino
+            return os.fstat(1).st_ino == self.log_inode == os.fstat(2).st_ino and os.fstat(0).st_ino == self.null_inode
         except OSError:
             return False
 
-    def is_stale(self) -> bool:
-        """Whether a local module that was imported here has changed on disk since."""
-        if len(sys.modules) != self.modules_seen:
-            self.modules_seen = len(sys.modules)
-            for module in list(sys.modules.values()):
-                file = getattr(module, "__file__", None)
-                if isinstance(file, str) and file not in self.local_files and _is_local(file):
-                    with contextlib.suppress(OSError):
-                        self.local_files[file] = os.stat(file).st_mtime_ns
+    def see_modules(self, task: _Task) -> None:
+        """After a job: which local modules it imported. A file that changed since the job began may have been read before."""
+        self.modules_seen = len(sys.modules)
+        for module in list(sys.modules.values()):
+            file = getattr(module, "__file__", None)
+            if isinstance(file, str) and file not in self.local_files and _is_local(file):
+                self.local_path = task.sys_path
+                with contextlib.suppress(OSError):
+                    changed = os.stat(file).st_mtime_ns
+                    self.local_files[file] = changed if changed < self.began_ns else 0
+
+    def is_stale(self, number: int) -> bool:
+        """Whether this process cannot run a task: a local module that was imported here has changed on disk since, or
+        would be found elsewhere by this submitter; or the worker took back what was on its way."""
+        task = self.tasks.get(number)
+        if task is None or task.function not in self.functions:
+            return True
+        if self.local_files and task.sys_path != self.local_path:
+            return True
         for file, seen in self.local_files.items():
             try:
                 if os.stat(file).st_mtime_ns != seen:
@@ -345,6 +381,8 @@ class Child:
                     stream.flush()
         except Exception:
             pass  # the job closed or replaced them
+        if os.fstat(self.log).st_ino != self.log_inode:  # the job closed it and opened another file at its number
+            os._exit(1)
         os.write(self.log, wire.MARK.pack(self.nonce, token))
 
     def send(self, kind: bytes, token: int, started: int, finished: int, *sections: bytes) -> None:
@@ -393,6 +431,21 @@ def _parent(parents: dict[str, bytes | memoryview | None], job_id: str) -> Any:
         raise JobFailed(f"the result of the parent {job_id} cannot be loaded here: {_line(error)}") from error
 
 
+def _limits() -> dict[int, tuple[int, int]]:
+    """The limits of this process before any job. The module is forgotten again: that it is there says that a job asked for it."""
+    import resource
+
+    names = ("DATA", "AS", "CPU", "FSIZE", "NOFILE", "STACK", "NPROC", "CORE")
+    found = {number: resource.getrlimit(number) for number in (getattr(resource, f"RLIMIT_{name}") for name in names)}
+    del sys.modules["resource"]
+    return found
+
+
+def _goes_on(thread: threading.Thread) -> bool:
+    """Whether a thread is what a job left running; tqdm's and IPython's own threads print nothing."""
+    return thread is not threading.main_thread() and type(thread).__name__ not in ("TMonitor", "HistorySavingThread")
+
+
 def _is_local(file: str) -> bool:
     return not file.startswith((sys.prefix, sys.base_prefix, _OWN)) and "site-packages" not in file and os.path.isabs(file)
 
@@ -411,6 +464,11 @@ def _stream(descriptor: int) -> io.TextIOWrapper:
 
 def _bytes(text: str) -> bytes:
     return text.encode("utf-8", "backslashreplace")
+
+
+def _clean(text: str) -> str:
+    """Text that can be stored: no lone surrogates, no NUL."""
+    return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\0")
 
 
 def _line(error: BaseException) -> str:

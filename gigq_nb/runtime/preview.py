@@ -22,7 +22,7 @@ def preview(value: object, room: int = MOST_CHARS) -> str:
         text = _text(value, room, 4)
     except RecursionError:
         text = f"<{kind.__qualname__}, too deep to show>"
-    except Exception as error:
+    except BaseException as error:  # a repr() may do anything, also sys.exit()
         text = f"<{kind.__qualname__}, whose repr() fails: {type(error).__name__}>"
     return text if len(text) <= room else text[: room - 1] + "…"
 
