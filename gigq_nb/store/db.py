@@ -126,11 +126,13 @@ class Database:
         with self.read() as db:
             version = db.execute("pragma user_version").fetchone()[0]
             marked = db.execute("pragma application_id").fetchone()[0] == APPLICATION_ID
+            # A backup is one file, without a WAL. Opened as a queue it gets one, else its readers would lock its writers out.
+            journal = db.execute("pragma journal_mode").fetchone()[0]
         if version > newest:
             raise QueueTooNew(
                 f"{self.path} has schema {version}, this gigq_nb knows {newest}. Update with: pip install -U gigq-nb"
             )
-        if version == newest and marked:
+        if version == newest and marked and (journal == "wal" or self._read_only):
             return
         with self.exclusive() as db:
             # Small pages: a job touches six of them, and a commit writes each as a whole (measured: with 1 KiB pages a durable

@@ -21,6 +21,15 @@ def test_a_backup_holds_the_large_values_too(tmp_path: Path) -> None:
     assert copy._arguments([job])[job] == ((large,), {})
 
 
+def test_a_backup_that_is_opened_as_a_queue_has_a_write_ahead_log_again(tmp_path: Path) -> None:
+    queue = JobQueue(tmp_path / "jobs.db")
+    queue.submit(len, "abc")
+    copy = queue.backup(tmp_path / "copy.db")
+    assert not Path(f"{copy}-wal").exists()
+    with JobQueue(copy)._database.read() as db:
+        assert db.execute("pragma journal_mode").fetchone()[0] == "wal"
+
+
 def test_copied_values_are_private_and_equal_byte_by_byte(tmp_path: Path) -> None:
     spill = Spill(tmp_path / "a.db")
     value = os.urandom(40_000_000)  # more than one piece
