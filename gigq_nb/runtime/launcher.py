@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 READY_S = 10.0
 MOST_STARTS_PER_MINUTE = 5
+_PASSED_ON = ("any_environment", "stop_grace", "polling_interval", "lease", "linger")
 _ENTRY = "import sys; sys.path.append({path!r}); from gigq_nb.runtime.launcher import main; main(sys.argv[1:])"
 
 
@@ -97,12 +98,12 @@ def _one_at_a_time(path: Path) -> Any:
 
 def _launch(queue: JobQueue, concurrency: int, options: dict[str, Any]) -> WorkerHandle:
     """Its own session, so that an interrupt or a restart of the kernel does not touch it; no descriptor of the kernel's."""
-    environment = {**os.environ, **options.pop("env", {})}
+    environment = {**os.environ, **options.get("env", {})}
     for name in ("JPY_PARENT_PID", "JPY_INTERRUPT_EVENT", "PYDEVD_USE_FRAME_EVAL", "MPLBACKEND"):
         environment.pop(name, None)
     log = log_dir() / f"worker-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}-{time.monotonic_ns() % 100_000}.log"
     read_end, write_end = os.pipe()
-    data = json.dumps({"path": str(queue.path), "concurrency": concurrency, "log": str(log), **options})
+    data = json.dumps({"path": str(queue.path), "concurrency": concurrency, "log": str(log), **{k: v for k, v in options.items() if k != "env"}})
     package = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
     output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
     try:
@@ -144,8 +145,8 @@ def _first_words(read_end: int, process: subprocess.Popen[bytes]) -> dict[str, A
     if text:
         found: dict[str, Any] = json.loads(text)
         return found
-    if process.poll() is not None:
-        return {"error": f"it ended with code {process.returncode}"}
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        return {"error": f"it ended with code {process.wait(0.5)}"}  # the pipe closes a moment before the process is gone
     return {"error": f"it said nothing for {READY_S:g} s"}
 
 
@@ -188,6 +189,7 @@ class Keeper:
         self._thread: threading.Thread | None = None
         self._starts: deque[float] = deque(maxlen=MOST_STARTS_PER_MINUTE)
         self.why_not: str | None = None
+        self._watched: str | None = None
         self._concurrency = 1
         self._options: dict[str, Any] = {}
 
@@ -230,6 +232,7 @@ class Keeper:
         if found is None:
             self._closing.wait(0.2)
             return
+        self._watched, self.why_not = found.name, None
         try:
             pidfd = os.pidfd_open(found.pid)
         except OSError:
@@ -247,7 +250,10 @@ class Keeper:
             return
         with queue._database.read() as db:
             open_work = workers.has_open_work(db)
-        if not open_work:
+            stopped = workers.was_stopped(db, self._watched)
+        if stopped:  # by a person, maybe in another notebook: that is not a death
+            self.why_not = "the worker was asked to stop; start one with %gigq worker start"
+        if stopped or not open_work:
             self._closing.wait(0.5)
             return
         now_s = time.monotonic()
@@ -295,8 +301,9 @@ def main(arguments: list[str]) -> NoReturn:
             concurrency=options["concurrency"],
             terminal=bool(options.get("terminal", False)),
             log_file=options["log"],
-            **{name: options[name] for name in ("any_environment", "stop_grace", "polling_interval") if name in options},
+            **{name: options[name] for name in _PASSED_ON if name in options},
         )
+        worker.alone = True
         worker._ready = lambda: _say(handle, {"ok": True, "name": worker.worker_id})
     except BaseException as error:
         _say(handle, {"ok": False, "error": f"{type(error).__name__}: {error}"})

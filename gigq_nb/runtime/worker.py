@@ -38,6 +38,7 @@ from .runner import Assignment, Finished, LoadedTask
 
 BEAT_S = 2.0
 LINGER_S = 5.0
+NOBODY = "no kernel was alive and nothing was open"
 STOP_GRACE_S = 10.0
 BUSY_S = 0.25
 FLUSH_S = 0.25
@@ -626,7 +627,7 @@ class Worker:
             self._idle_since_s = self._idle_since_s or now_s
             why = "no kernel is alive and nothing is open: ends soon"
             if now_s - self._idle_since_s >= self.linger_s:
-                self._why = "no kernel was alive and nothing was open"
+                self._why = NOBODY
                 self._stopping = "gently"
         if why != self._why and not self._stopping:
             self._why = why
@@ -643,9 +644,11 @@ class Worker:
             self._stop_end_s = now_s + (0.0 if self._stopping == "now" else self.stop_grace_s)
             self.runner.draining = True
             log.info("asked to stop (%s)", self._stopping)
+            if self._why != NOBODY:
+                self._why = "asked to stop"
             try:
                 with self.database.write(durable=False, busy_s=BUSY_S) as db:
-                    workers.set_state(db, self.number, "stopping", now_ms(), "asked to stop")
+                    workers.set_state(db, self.number, "stopping", now_ms(), self._why)
             except (QueueBusy, QueueFull, QueueReplaced) as error:
                 log.warning("could not say in the file that this worker stops: %s", error)
             for child in self.runner.children.values():

@@ -68,6 +68,16 @@ def asked(db: Db, worker: int) -> str | None:
     return "gone" if row is None or row[0] == "gone" else row[1]
 
 
+def was_stopped(db: Db, name: str | None) -> bool:
+    """Whether a worker (the newest one without a name) ended because somebody asked it to."""
+    row = db.execute(
+        "select state = 'gone' and (stop is not null or why = 'asked to stop') from workers where ? is null or name = ?"
+        " order by id desc limit 1",
+        (name, name),
+    ).fetchone()
+    return bool(row and row[0])
+
+
 def set_state(db: Db, worker: int, state: str, now: int, why: str | None = None) -> None:
     """running -> stopping -> gone."""
     db.execute(
