@@ -22,6 +22,14 @@ class Terminal(Door):
     def say(self, text: str) -> None:
         print(visible(text), flush=True)
 
+    def ask(self, question: str) -> str | None:
+        if not (sys.stdin.isatty() and sys.stdout.isatty()):
+            return None
+        try:
+            return input(visible(question))
+        except EOFError:
+            return ""
+
 
 def main(arguments: list[str] | None = None) -> int:
     """Entry of ``gigq-nb``. Returns the exit code."""
@@ -66,7 +74,7 @@ def _print(answer: Answer, *, as_json: bool) -> None:
     if answer.table is not None:
         print(render(answer.table, screen_width()))
     if answer.text:
-        print(visible(answer.text), file=sys.stderr if answer.failed else sys.stdout)
+        print(visible(answer.text), file=sys.stderr if answer.failed and not answer.report else sys.stdout)
 
 
 def _complain(what: object, code: int) -> int:

@@ -73,6 +73,7 @@ class Answer:
         shows: What a notebook shows instead of the text: jobs, batches, queues.
         value: What a notebook gets back (``x = %gigq …``); it is shown where nobody takes it.
         failed: The word was understood, and could not be done, or did not end well.
+        report: The text is what was asked for, also where it tells of a failure: it goes to where texts go.
     """
 
     data: Any = None
@@ -82,6 +83,7 @@ class Answer:
     shows: list[Any] = field(default_factory=list)
     value: Any = NOTHING
     failed: bool = False
+    report: bool = False
 
 
 class Call(NamedTuple):

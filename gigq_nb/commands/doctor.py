@@ -44,7 +44,7 @@ class Doctor(Command):
         warnings = sum(one.level == WARNING for one in findings)
         last = "Nothing is wrong." if not broken + warnings else f"{broken} broken, {warnings} to look at."
         text = "\n".join([str(path), *map(line, findings), last])
-        return Answer(data=[asdict(one) for one in findings], text=text, failed=broken > 0)
+        return Answer(data=[asdict(one) for one in findings], text=text, failed=broken > 0, report=True)
 
 
 def line(one: Finding) -> str:
