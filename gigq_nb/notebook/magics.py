@@ -45,8 +45,12 @@ class NotebookDoor(Door):
         return super().queue(create=create)
 
     def connect(self) -> JobQueue:
-        """The queue that tasks and words mean from now on."""
-        return connect(self.path())
+        """The queue that tasks and words mean from now on; variables that cells promised before a restart come back."""
+        from .cells import resume
+
+        queue = connect(self.path())
+        resume(self.shell, queue)
+        return queue
 
     def say(self, text: str) -> None:
         """Print."""
@@ -167,7 +171,7 @@ class Magics:
 
     def _give(self, answer: Answer, *, thrown_away: bool, quiet: bool) -> Any:
         """Show what is to be shown; return what somebody may take."""
-        if answer.failed:
+        if answer.failed and not answer.report:
             raise _in_one_line(JobFailed(answer.text))
         for one in answer.shows:
             _show(one)
@@ -234,6 +238,9 @@ def unload(shell: Any) -> None:
     """``%unload_ext gigq_nb``. Jobs and workers go on."""
     for kind in ("line", "cell"):
         shell.magics_manager.magics[kind].pop(_NAME, None)
+    from .cells import unload as unload_cells
+
+    unload_cells(shell)
     submission.whereabouts = lambda: (None, None)
     completion.unregister(shell)
 
