@@ -92,7 +92,6 @@ create index jobs_ready on jobs(runtime, priority desc)
   where status = 'pending' and waiting_on = 0 and run_at is null and held = 0;
 create index jobs_delayed on jobs(run_at) where run_at is not null;
 create index jobs_of_batch on jobs(batch) where batch is not null;
-create index jobs_of_task on jobs(task);
 create index jobs_unsuccessful on jobs(reason) where reason is not null;
 
 -- The lifecycle, as in states.py: any other change of status is a bug, and is refused.
