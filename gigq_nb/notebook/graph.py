@@ -145,11 +145,10 @@ def _box(one: GraphNode, x: float, y: float) -> str:
     said = {"new": "not submitted"}.get(status, status)
     if one.n > 1:
         name += f" ×{one.n:,}"
-        said = (
-            f"{one.counts.done:,} of {one.n:,} done"
-            if status in ("running", "pending", "completed")
-            else f"{getattr(one.counts, status):,} {status}"
-        )
+        if status in ("failed", "timeout", "cancelled"):
+            said = f"{getattr(one.counts, status):,} {status}"
+        elif status != "new":
+            said = f"{one.counts.done:,} of {one.n:,} done"
     elif one.seconds is not None and status == "completed":
         said = html.duration(one.seconds)
     share = one.counts.done / one.n if one.n else 0

@@ -20,7 +20,7 @@ from typing import Any
 from ..errors import GigQError, QueueReplaced
 from ..queue import JobQueue
 from ..runtime.bell import Bell, Ear, now_ms
-from ..store import reads, views
+from ..store import views
 from ..store.db import Database
 from .snapshots import BatchView, JobView, QueueView
 from .view import View
@@ -255,8 +255,8 @@ class Pulse:
             return now_s - self._sent_s
         if now_s - self._sent_s >= 0.5:
             with contextlib.suppress(RuntimeError):  # the loop is closed: the kernel ends
+                self._open, self._sent_s = True, now_s  # first: the answer may come before this line is left
                 self._loop.call_soon_threadsafe(self._answer)
-                self._open, self._sent_s = True, now_s
         return 0.0
 
     def _answer(self) -> None:

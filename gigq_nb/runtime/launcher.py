@@ -50,6 +50,11 @@ class WorkerHandle:
         what = "started" if self.started else "found, running"
         return f"worker {self.name} {what}: pid {self.pid}, {self.concurrency} at a time"
 
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> Any:
+        from ..notebook.display import mimebundle
+
+        return mimebundle(self)
+
 
 def log_dir() -> Path:
     """Where workers write their logs."""
