@@ -35,9 +35,9 @@ from .filesystem import refuse_network
 from .opening import APPLICATION_ID, migrations, require_ours, resolve, statements, translated
 
 BUSY_S = 15.0
+LONGEST_WAL_BYTES = 32 * 2**20
 
 _PRAGMAS = (
-    "pragma busy_timeout = 0",
     "pragma foreign_keys = on",
     "pragma temp_store = memory",
     "pragma wal_autocheckpoint = 0",  # one checkpointer: the worker (sqlite.org/wal.html#walresetbug)
@@ -69,6 +69,7 @@ class Database:
         self._synchronous = ""
         self._used_s = 0.0
         self._depth = 0
+        self._commits = 0
         self._pid = os.getpid()
         self._checked: tuple[int, int] | None = None
         self._read_only = False
@@ -179,9 +180,12 @@ class Database:
             raise QueueReplaced(f"{self.path} was replaced by another file while it was in use; open it again")
         db = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, timeout=0, cached_statements=200)
         try:
+            # The last one that closes the file locks it while it empties the WAL: whoever opens it then has to wait.
+            db.execute(f"pragma busy_timeout = {int(BUSY_S * 1000)}")
             for pragma in _PRAGMAS:
                 db.execute(pragma)
             db.execute("select count(*) from sqlite_schema limit 1").fetchone()
+            db.execute("pragma busy_timeout = 0")
             self._read_only = False
         except sqlite3.OperationalError as error:
             db.close()
@@ -224,6 +228,7 @@ class Database:
                 self._begin(db, busy_s)  # inside: an interrupt right after it must not leave the transaction open
                 yield db
                 db.execute("commit")
+                self._commits += 1
             except BaseException:
                 if db.in_transaction:
                     with contextlib.suppress(sqlite3.Error):
@@ -296,6 +301,11 @@ class Database:
 
     def _done(self) -> None:
         self._used_s = time.monotonic()
+        if not self.keep and not self._depth and self._commits > 200:
+            # A long burst without a worker: nobody moves the WAL into the file, except who closes it last.
+            self._commits = 0
+            if self.wal_bytes() > LONGEST_WAL_BYTES:
+                self._drop()
         if not self.keep and self._connection is not None and not self._depth:
             closer.watch(self)
 
