@@ -117,6 +117,14 @@ class JobQueue:
         assert number is not None
         return Batch(self, number, [job.id for _, job in pairs])
 
+    def _submit_cell(
+        self, task: Task, variables: Any, source: str, cells: dict[str, str], parents: dict[str, str]
+    ) -> JobHandle:
+        made = self._submit.from_cell(task, variables, source, cells, parents)
+        self._submit.store([made[0]], [made[1]], _now_ms())
+        self._bell.ring("w")
+        return JobHandle(made[1].id, self)
+
     def map(
         self,
         function: Task | Callable[..., Any],
@@ -185,8 +193,8 @@ class JobQueue:
             rows = reads.jobs(db, notebook=notebook, limit=limit) if notebook else []
         return [JobHandle(row.id, self) for row in rows]
 
-    def batch(self, number: int | None = None) -> Batch:
-        """A batch by its number; the newest without one.
+    def batch(self, number: int | str | None = None) -> Batch:
+        """A batch by its number or its name (the newest of that name); the newest of all without one.
 
         Raises:
             JobNotFound: there is none.
@@ -197,6 +205,8 @@ class JobQueue:
                 if not newest:
                     raise JobNotFound("no batch in this queue yet; queue.map(...) makes one")
                 number = newest[0]
+            elif isinstance(number, str):
+                number = reads.batch_named(db, number)
             else:
                 reads.batch(db, whole_number(number, "number", 1, 2**62), times=False)
         return Batch(self, number)

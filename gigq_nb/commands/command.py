@@ -72,6 +72,7 @@ class Answer:
         frame: The same as a DataFrame, for a notebook; called only there.
         shows: What a notebook shows instead of the text: jobs, batches, queues.
         value: What a notebook gets back (``x = %gigq …``); it is shown where nobody takes it.
+        kept: What ``x = %gigq …`` gets where the text is all that is shown.
         failed: The word was understood, and could not be done, or did not end well.
         report: The text is what was asked for, also where it tells of a failure: it goes to where texts go.
     """
@@ -82,6 +83,7 @@ class Answer:
     frame: Callable[[], Any] | None = None
     shows: list[Any] = field(default_factory=list)
     value: Any = NOTHING
+    kept: Any = NOTHING
     failed: bool = False
     report: bool = False
 
@@ -110,7 +112,7 @@ class Door(ABC):
 
     def path(self) -> str:
         """The file that is meant."""
-        return self.db or os.environ.get(DB_VARIABLE) or DEFAULT_DB
+        return self.db if self.db is not None else os.environ.get(DB_VARIABLE) or DEFAULT_DB
 
     def queue(self, *, create: bool = False) -> JobQueue:
         """The queue that is meant.

@@ -18,7 +18,7 @@ class Connect(Command):
     """Open or create a queue; in a notebook also start or find its worker, and say what happened meanwhile.
 
     In a notebook this queue becomes the one that submits and words mean. A worker that is started stays until no
-    notebook is connected and nothing is open.
+    notebook is connected and nothing is open. In a notebook, ``queue = %gigq connect FILE`` also gives the queue.
     """
 
     word = "connect"
@@ -55,7 +55,8 @@ class Connect(Command):
                 "concurrency": handle.concurrency,
             }
             worker = f"worker {'started' if handle.started else 'found'}, {handle.concurrency} at a time"
-        return Answer(data=data, text=f"{name}{' is new' if new else ''}: {worker}. {_meanwhile(before, counts, new)}".strip())
+        text = f"{name}{' is new' if new else ''}: {worker}. {_meanwhile(before, counts, new)}".strip()
+        return Answer(data=data, text=text, kept=queue)
 
 
 def _visit(queue: JobQueue) -> Visit:

@@ -102,16 +102,17 @@ def _caller() -> FrameType | None:
     return frame
 
 
-def _is_thrown_away(frame: FrameType | None) -> bool:
-    """Whether the cell neither keeps nor shows what the magic returns: it stands alone, and something follows it.
+def _fate(frame: FrameType | None) -> str:
+    """What the cell does with what the magic returns: ``thrown away``, ``kept`` (assigned), or something else.
 
     Only the last expression of a cell is shown by the kernel. A card in the middle of a cell must be seen, too, so the
     instruction behind the call is looked at: POP_TOP means that nobody takes the value.
     """
     if frame is None:
-        return False
+        return ""
     after = [one for one in dis.get_instructions(frame.f_code) if one.offset > frame.f_lasti and one.opname != "CACHE"]
-    return bool(after) and after[0].opname == "POP_TOP"
+    following = after[0].opname if after else ""
+    return "thrown away" if following == "POP_TOP" else "kept" if following.startswith("STORE_") else ""
 
 
 class Magics:
@@ -142,7 +143,7 @@ class Magics:
             import json
 
             return self._tell(json.dumps(answer.data, indent=2))
-        return self._give(answer, thrown_away=_is_thrown_away(frame), quiet=quiet)
+        return self._give(answer, fate=_fate(frame), quiet=quiet)
 
     def cell(self, line: str, cell: str) -> Any:
         """Run the cell as a job; ``%%gigq --help`` has its options."""
@@ -169,12 +170,15 @@ class Magics:
         if text:
             sys.stdout.write(visible(text) + "\n")
 
-    def _give(self, answer: Answer, *, thrown_away: bool, quiet: bool) -> Any:
+    def _give(self, answer: Answer, *, fate: str, quiet: bool) -> Any:
         """Show what is to be shown; return what somebody may take."""
         if answer.failed and not answer.report:
             raise _in_one_line(JobFailed(answer.text))
         for one in answer.shows:
             _show(one)
+        if answer.kept is not NOTHING:
+            self._tell(answer.text)
+            return answer.kept if fate == "kept" else None
         value = answer.frame() if answer.frame is not None else answer.value
         if value is NOTHING:
             if answer.table is not None:
@@ -184,7 +188,7 @@ class Magics:
             return self._tell(answer.text)
         if quiet:
             return None
-        if thrown_away:
+        if fate == "thrown away":
             if value is not None:
                 _show(value)
             return None

@@ -171,6 +171,18 @@ def batches(db: Db, limit: int = 20, notebook: str | None = None) -> list[int]:
     ]
 
 
+def batch_named(db: Db, name: str) -> int:
+    """The newest batch of this name.
+
+    Raises:
+        JobNotFound: there is none.
+    """
+    row = db.execute("select max(id) from batches where name = ?", (name,)).fetchone()
+    if row[0] is None:
+        raise JobNotFound(f"no batch {name!r:.80} in this queue; queue.batches() lists them")
+    return int(row[0])
+
+
 def batch_ids(db: Db, number: int) -> list[str]:
     """The ids of a batch, in the order of their submit."""
     return [row[0] for row in db.execute("select id from jobs where batch = ? order by seq", (number,))]
