@@ -114,13 +114,11 @@ def _least(table: Table, names: list[str], rows: list[list[str]]) -> list[int]:
 
 
 def _in_blocks(names: list[str], rows: list[list[str]], whole: tuple[str, ...], width: int) -> str:
-    """Too narrow for columns: a line for what must stay whole, the rest below it."""
-    blocks = []
-    for row in rows:
-        first = " ".join(cell for name, cell in zip(names, row, strict=True) if name in whole)
-        rest = "  ".join(cell for name, cell in zip(names, row, strict=True) if name not in whole and cell)
-        blocks.append(f"{first}\n  {cut(rest, width - 2)}")
-    return "\n".join(blocks)
+    """Too narrow for columns: a line for what people copy, the rest below it."""
+    first = next((i for i, name in enumerate(names) if name in whole), 0)
+    return "\n".join(
+        f"{row[first]}\n  {cut('  '.join(cell for i, cell in enumerate(row) if cell and i != first), width - 2)}" for row in rows
+    )
 
 
 def cell_text(value: Any) -> str:

@@ -61,6 +61,7 @@ def _work(door: Door, args: argparse.Namespace) -> Answer:
         1 if args.concurrency is None else args.concurrency,
         any_environment=args.any_environment,
     )
+    worker.alone = True
     set_up_logging(None)
     if args.once:
         ran = worker.process_one()
