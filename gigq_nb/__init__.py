@@ -13,6 +13,8 @@ In a notebook: ``%load_ext gigq_nb``, then ``%gigq connect jobs.db``.
 from __future__ import annotations
 
 import importlib
+import sys
+import types
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
@@ -87,6 +89,22 @@ def __getattr__(name: str) -> Any:
     value = getattr(importlib.import_module(f".{home}", __name__), name)
     globals()[name] = value
     return value
+
+
+class _Face(types.ModuleType):
+    """``gigq_nb.task`` is the decorator. The import system would put the module of that name in its place."""
+
+    @property
+    def _decorator(self) -> Any:
+        return importlib.import_module(".task", __name__).task
+
+    @_decorator.setter
+    def _decorator(self, module: types.ModuleType) -> None:
+        """Whoever imports the module sets it here; it stays in ``sys.modules``."""
+
+
+_Face.task = _Face._decorator  # type: ignore[attr-defined]
+sys.modules[__name__].__class__ = _Face
 
 
 def __dir__() -> list[str]:
