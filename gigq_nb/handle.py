@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import concurrent.futures
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from .errors import InvalidType, WaitTimeout
 from .job import BatchRow, Counts, ExecutionRow, JobRow
-from .payload import reduce_handle
+from .payload import keeps_handles, reduce_handle
 from .policies import duration_s
 from .states import FINAL, JobStatus
 
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from .queue import JobQueue
+
+#: Called after somebody waited for a job to its end: in a notebook, the variables of its cell come back then.
+arrived: Callable[[JobHandle], None] = lambda _job: None  # noqa: E731 - replaced, so a variable
 
 
 class JobHandle(str):
@@ -34,6 +37,8 @@ class JobHandle(str):
         return handle
 
     def __reduce_ex__(self, _protocol: Any) -> Any:
+        if keeps_handles([str(self)]):
+            return JobHandle, (str(self), self._queue)
         return reduce_handle(str(self))
 
     def __dir__(self) -> list[str]:
@@ -118,7 +123,10 @@ class JobHandle(str):
 
     def wait(self, timeout: Any = None) -> bool:
         """Wait until it is in a final status. Returns False when the timeout came first; the job goes on."""
-        return not self._queue._waiting.wait([str(self)], timeout)
+        if self._queue._waiting.wait([str(self)], timeout):
+            return False
+        arrived(self)
+        return True
 
     def result(self, timeout: Any = None) -> Any:
         """What the function returned; waits for it.
@@ -132,7 +140,7 @@ class JobHandle(str):
             Exception: the function's own exception, its cause the traceback of the process where it ran.
             ResultLoadError, PayloadDamaged, PayloadRefused: there is a result, but it cannot be loaded here.
         """
-        if not self.wait(timeout):
+        if self._queue._waiting.wait([str(self)], timeout):
             raise WaitTimeout(f"job {self} is not done after {duration_s(timeout, 'timeout', least=0.0):g} s; it goes on")
         return self._queue._load(str(self))
 
@@ -148,6 +156,7 @@ class JobHandle(str):
 
     def __await__(self) -> Generator[Any, None, Any]:
         yield from self._queue._waiting.wait_async([str(self)]).__await__()
+        arrived(self)
         return self._queue._load(str(self))
 
     def future(self) -> concurrent.futures.Future[Any]:
@@ -206,6 +215,8 @@ class Batch:
         return JobHandle(self.ids[index], self.queue)
 
     def __reduce_ex__(self, _protocol: Any) -> Any:
+        if keeps_handles(self.ids):
+            return Batch, (self.queue, self.number, self.ids)
         return list, ([JobHandle(one, self.queue) for one in self.ids],)
 
     def row(self) -> BatchRow:

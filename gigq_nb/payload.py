@@ -355,8 +355,15 @@ def _out_of(job_id: str, name: str) -> Any:
     return _parent_result(job_id)[name]
 
 
-def _anchor() -> None:
-    """Stands for the namespace of a notebook: the functions that are pickled with it share its globals."""
+class _NotebookGlobals:
+    """Stands for a notebook's namespace among the pickled globals of its functions: there, it is that of the cell's shell."""
+
+    def __reduce__(self) -> tuple[Any, tuple[()]]:
+        return _main_globals, ()
+
+
+def _main_globals() -> dict[str, Any]:
+    return vars(sys.modules["__main__"])
 
 
 def pack_variables(values: Mapping[str, Any], namespace: dict[str, Any]) -> tuple[bytes, list[str]]:
@@ -364,19 +371,21 @@ def pack_variables(values: Mapping[str, Any], namespace: dict[str, Any]) -> tupl
 
     Args:
         values: The variables by name.
-        namespace: Where they come from. Functions among them see, in the other process too, what the cell rebinds.
+        namespace: Where they come from. Functions among them look up their globals where the cell runs, in its ``__main__``:
+            what the cell rebinds, they see.
 
     Raises:
         NotSerializable: naming the variable.
         PayloadTooLarge: over 2 GiB.
     """
-    anchor = types.FunctionType(_anchor.__code__, namespace, "_anchor")
-    anchor.__module__ = "__main__"
     kept: list[str] = []
+    file = io.BytesIO()
+    pickler = cloudpickle.Pickler(file, protocol=5)
+    pickler.globals_ref[id(namespace)] = _NotebookGlobals()
     with _lock:
         _collector.kept = kept
         try:
-            packed = cloudpickle.dumps((anchor, dict(values)), protocol=5)
+            pickler.dump(dict(values))
         except Exception as error:
             for name, value in values.items():
                 if found := _culprit(value, name):
@@ -384,15 +393,10 @@ def pack_variables(values: Mapping[str, Any], namespace: dict[str, Any]) -> tupl
             raise NotSerializable(f"the variables cannot be sent to another process: {_short(error)}") from error
         finally:
             _collector.kept = None
+    packed = file.getvalue()
     if len(packed) > MOST_BYTES:
         raise PayloadTooLarge(f"the variables take {len(packed) / 1e9:.1f} GB; save them to a file and pass the path")
     return packed, list(dict.fromkeys(kept))
-
-
-def unpack_variables(packed: bytes) -> tuple[dict[str, Any], dict[str, Any]]:
-    """(the globals of the functions among them, the variables) from :func:`pack_variables`."""
-    anchor, values = unpack(packed)
-    return anchor.__globals__, values
 
 
 class _Counter(io.RawIOBase):

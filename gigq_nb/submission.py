@@ -135,6 +135,22 @@ class Submitter:
         )
         return new, made
 
+    def from_cell(
+        self, task: Task, variables: Any, source: str, cells: Mapping[str, str], parents: Mapping[str, str]
+    ) -> tuple[NewTask, NewJob]:
+        """A notebook's cell: ``parents`` says of each job it waits for whether that one's bad end cancels it."""
+        arguments, _ = payload.pack_arguments((variables,), {}, follow=False)
+        new = replace(self.new_task(task), source=source[:100_000].replace("\0", ""), cells=json.dumps(dict(cells)))
+        made = self.new_job(
+            new_ids.take(1)[0],
+            new,
+            arguments,
+            priority=task.priority,
+            max_attempts=task.options.max_attempts,
+            parents=dict(parents) or None,
+        )
+        return new, made
+
     def from_calls(
         self, task: Task, calls: Iterable[tuple[tuple[Any, ...], dict[str, Any]]]
     ) -> tuple[list[NewTask], list[NewJob]]:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from . import handle
 from .errors import InvalidType, JobFailed, JobNotFound, WaitTimeout
 from .handle import Batch, JobHandle
 from .policies import duration_s
@@ -166,6 +167,9 @@ def wait(handles: Iterable[JobHandle | Batch], timeout: Any = None, return_when:
     left: set[str] = set()
     for queue, ids in _by_queue(jobs).items():
         left |= queue._waiting.wait(ids, timeout, return_when)
+    for one in jobs:
+        if str(one) not in left:
+            handle.arrived(one)
     return JobSet({one for one in jobs if str(one) not in left}, {one for one in jobs if str(one) in left})
 
 

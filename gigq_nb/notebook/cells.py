@@ -1,0 +1,165 @@
+"""``%%gigq``: a cell becomes a job. Here it is read, checked, given what it needs, and submitted; it runs in ``cell_shell``."""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import keyword
+import traceback
+import uuid
+from typing import TYPE_CHECKING, Any
+
+from ..commands import finding
+from ..commands.command import Parser
+from ..commands.submit import duration
+from ..errors import InvalidArgument
+from ..handle import JobHandle
+from ..task import Task
+from . import cell_names, returns, taken
+from .cell_shell import HEAD, Cell, Variables
+from .line import split
+from .outputs import outputs_of
+
+if TYPE_CHECKING:
+    from ..queue import JobQueue
+
+# As ipykernel does for its own process: figures of a cell are shown at its end.
+_INLINE = {"MPLBACKEND": "module://matplotlib_inline.backend_inline"}
+
+_ABOUT = """\
+Run a cell as a job: in another process, in the background, as it would run here.
+
+What it reads of this notebook's variables is found by itself and taken along; its prints go to the job's log, its
+displays and plots into the job's card; what --out names comes back as variables when it is done."""
+
+
+def parser() -> Parser:
+    """The options of ``%%gigq``."""
+    one = Parser(prog="%%gigq", description=_ABOUT, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    one.add_argument("--name", metavar="N", help="what to call the job; else after its first --out")
+    one.add_argument(
+        "--in",
+        dest="taken",
+        nargs="*",
+        action="extend",
+        metavar="A,B",
+        help="take these variables along, and no other data (functions, classes and modules that the cell uses come anyway)",
+    )
+    one.add_argument(
+        "--out", nargs="+", action="extend", default=[], metavar="A,B", help="variables that come back when it is done"
+    )
+    one.add_argument("--timeout", metavar="T", help="seconds, or 90s, 10m, 2h; its processes are ended then (default: none)")
+    one.add_argument("--max-attempts", type=int, default=1, metavar="N", help="attempts before it ends badly (default 1)")
+    one.add_argument("--memory", metavar="SIZE", help="fail rather than use more than this (2GB)")
+    one.add_argument("--needs", nargs="+", action="extend", default=[], metavar="JOB", help="start when these jobs are completed")
+    one.add_argument("--priority", type=int, default=0, metavar="N", help="higher runs first (default 0)")
+    one.add_argument("--tag", action="append", default=[], help="a word to find it by; may be repeated")
+    one.add_argument("--quiet", "-q", action="store_true", help="submit without a card and without a line")
+    return one
+
+
+def options() -> list[str]:
+    """The long options, for completion."""
+    return sorted(name for action in parser()._actions for name in action.option_strings if name.startswith("--"))  # noqa: SLF001 - argparse has no list of its options
+
+
+def run_cell_magic(line: str, cell: str, shell: Any, queue: JobQueue) -> JobHandle | None:
+    """Submit a cell as a job. Returns its handle, or None with ``--quiet``.
+
+    Args:
+        line: What stands behind ``%%gigq``.
+        cell: The lines below.
+        shell: The notebook's IPython shell.
+        queue: Where the job goes.
+
+    Raises:
+        HelpWanted: ``--help``.
+        UsageError, InvalidArgument: an option is not understood.
+        SyntaxError: of the cell, with the cell's line numbers; nothing was stored.
+        NotSerializable: a variable cannot leave this process; nothing was stored.
+    """
+    args = parser().parse_args([word.text for word in split(line)])
+    outs = tuple(_names(args.out, "--out"))
+    wanted = None if args.taken is None else _names(args.taken, "--in")
+    name = args.name or (outs[0] if outs else "cell")
+    title = "cell" if name == "cell" else f"cell {name}"
+    code = checked(cell, title, shell)
+    comings = returns.of(shell)
+    needs = [_needed(text, queue, shell.user_ns) for one in args.needs for text in one.split(",") if text]
+    promised = comings.promised(queue)
+    luggage = taken.pack(cell_names.names_of(code, shell.transform_cell), wanted, shell.user_ns, shell.user_ns_hidden, promised)
+    coming = f"; brings back {', '.join(outs)}" if outs else ""
+    task = Task(
+        Cell(cell, title, outs, shell.ast_node_interactivity),
+        name=name,
+        priority=args.priority,
+        timeout=duration(args.timeout),
+        max_attempts=args.max_attempts,
+        memory=args.memory,
+        tags=args.tag,
+        fresh=True,  # a cell changes its process as it likes: plots, the shell, whatever it imports
+        pass_parent_results=False,
+        description=luggage.text + coming,
+        env=_INLINE,
+    )
+    variables = Variables(luggage.packed, ", ".join(one.name for one in luggage.items))
+    parents = {**dict.fromkeys(luggage.handles, "run"), **dict.fromkeys([*map(str, needs), *luggage.promised], "cancel")}
+    job = queue._submit_cell(task, variables, f"%%gigq {line}\n{cell}", {title: HEAD + code}, parents)
+    for one in luggage.warnings:
+        taken.warn(one, title)
+    display_id = None
+    if not args.quiet:
+        display_id = f"gigq-cell-{uuid.uuid4().hex}"
+        first = f"{name}: {luggage.text}" + (
+            f"; starts after {len(parents)} other job{'s'[: len(parents) - 1]}" if parents else ""
+        )
+        returns.tell(first + coming, display_id)
+    if outs:
+        comings.expect(job, name, outs, (display_id, first) if display_id else None)
+    return None if args.quiet else job
+
+
+def checked(cell: str, title: str, shell: Any) -> str:
+    """The cell as Python, without the magics.
+
+    Raises:
+        SyntaxError: with the line numbers of the whole cell, its first line being that of ``%%gigq``.
+        InvalidArgument: there is nothing in it.
+    """
+    if not cell.strip():
+        raise InvalidArgument("the cell is empty: write the code below the line of %%gigq")
+    code: str = shell.transform_cell(cell)
+    try:
+        compile(HEAD + code, title, "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
+    except SyntaxError as error:
+        said = traceback.format_exception_only(error)  # the cell's line and a mark below it; the frames are ours
+        error._render_traceback_ = lambda: ["".join(said).rstrip()]  # type: ignore[attr-defined]
+        raise
+    return code
+
+
+def _names(words: list[str], option: str) -> list[str]:
+    names = [one for word in words for one in word.split(",") if one]
+    for one in names:
+        if not one.isidentifier() or keyword.iskeyword(one):
+            raise InvalidArgument(f"{option} takes names of variables, such as {option} model,scores; {one!r:.60} is none")
+    return list(dict.fromkeys(names))
+
+
+def _needed(text: str, queue: JobQueue, namespace: dict[str, Any]) -> JobHandle:
+    """A job by a variable that holds its handle, by its name, or by its id."""
+    held = namespace.get(text)
+    return held if isinstance(held, JobHandle) else finding.job(queue, text)
+
+
+def resume(shell: Any, queue: JobQueue) -> None:
+    """After a restart: go on waiting for the variables that cells of this notebook promised."""
+    returns.of(shell).resume(queue)
+
+
+def unload(shell: Any) -> None:
+    """Stop bringing variables back; the jobs go on."""
+    returns.forget(shell)
+
+
+__all__ = ["checked", "options", "outputs_of", "parser", "resume", "run_cell_magic", "unload"]
