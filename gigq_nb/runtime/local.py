@@ -773,6 +773,10 @@ class LocalRunner:
                     found.append((child, child.queue[token], since))
         return found
 
+    def is_busy(self) -> bool:
+        """Whether any attempt is here."""
+        return bool(self.homeless) or any(child.queue for child in self.children.values())
+
     def tokens(self) -> set[int]:
         """All attempts that are here, also those whose processes are being ended."""
         dying = {c.doom.token for c in self.children.values() if c.doom is not None and c.doom.finished is not None}

@@ -42,6 +42,7 @@ NOBODY = "no kernel was alive and nothing was open"
 STOP_GRACE_S = 10.0
 BUSY_S = 0.25
 FLUSH_S = 0.25
+GROUP_S = 0.0015
 CHECKPOINT_BYTES = 4 * 2**20
 KEEP_LOG_BYTES, HEAD_LOG_BYTES = 1024 * 1024, 256 * 1024
 log = logging.getLogger("gigq_nb.worker")
@@ -110,6 +111,8 @@ class Worker:
         self._beat_s = 0.0
         self._flush_s = 0.0
         self._looked_s = 0.0
+        self._wrote_s = 0.0
+        self._rung = False
         self._retry_write_s = 0.0
         self._why: str | None = None
         self._idle_since_s: float | None = None
@@ -227,6 +230,7 @@ class Worker:
         self.runner = None
         self.database.close()
         log.info("worker %s ended: %s", self.worker_id, self._why or "stopped")
+        # It may be started again, as GigQ's can.
         self._stopping, self._stop_end_s, self._why, self._idle_since_s = None, 0.0, None, None
 
     # ------------------------------------------------------------------------------------------ one turn
@@ -267,10 +271,10 @@ class Worker:
     def _patience_s(self) -> float:
         now_s = time.monotonic()
         if self._look and self.runner is not None and self.runner.room():
-            return max(0.0, self._retry_write_s - now_s)
+            return max(0.0, self._retry_write_s - now_s, self._group_left_s(now_s))
         waits = [self._beat_s - now_s, self._looked_s + self.polling_interval - now_s]
         if self._endings:
-            waits.append(self._retry_write_s - now_s)
+            waits.append(max(self._retry_write_s - now_s, self._group_left_s(now_s)))
         if self._next_due_ms is not None:
             waits.append((self._next_due_ms - now_ms()) / 1000)
         if self.runner is not None and self.runner.children and any(c.queue for c in self.runner.children.values()):
@@ -281,12 +285,22 @@ class Worker:
             waits.append(self._spill_again_s - now_s)
         return max(0.0, self._retry_write_s - now_s, min(waits))
 
+    def _group_left_s(self, now_s: float) -> float:
+        """While others submit and jobs are under way, seconds until the next write: each write takes the lock from them.
+
+        A single job on an idle queue never waits here: nothing is under way when it comes, nobody rings when it ends.
+        """
+        assert self.runner is not None
+        if self._rung and (self._endings or self.runner.is_busy()):
+            return self._wrote_s + GROUP_S - now_s
+        return 0.0
+
     def _hear(self) -> None:
         assert self.runner is not None and self.neighbours is not None
         if self.ear.fileno() in self.runner.rang:
             said = self.ear.drain()
             if WORK in said:
-                self._look = True
+                self._look = self._rung = True
                 self._check_requests = True
             if PEERS in said:
                 self.neighbours.stale = True
@@ -294,7 +308,7 @@ class Worker:
     def _must_write(self, dead: list[workers.Peer]) -> bool:
         assert self.runner is not None and self.neighbours is not None
         now_s = time.monotonic()
-        if now_s < self._retry_write_s:
+        if now_s < self._retry_write_s or self._group_left_s(now_s) > 0:
             return False
         due = self._next_due_ms is not None and now_ms() >= self._next_due_ms
         if due or now_s - self._looked_s >= self.polling_interval:
@@ -367,6 +381,7 @@ class Worker:
             self._logs.pop(one.claim.token, None)
         del runner.homeless[: len(homeless)]
         self._endings = []
+        self._wrote_s, self._rung = time.monotonic(), False
         self._check_requests = False
         for one in late:
             log.warning("attempt %d of job %s was ended by somebody else; its result is dropped", one.claim.n, one.claim.id)
@@ -424,7 +439,7 @@ class Worker:
             self._read_runtimes(db)
         self._looked_s = time.monotonic()
         claims = transitions.claim(db, self.number, self._runtimes, now, room, lambda one: self._place(db, one))
-        self._look = len(claims) >= room or (bool(claims) and self.runner.room() > 0)
+        self._look = len(claims) >= room
         for one in claims:
             one_parents = reads.parent_results(db, one.seq) if one.has_parents else []
             if one_parents:
