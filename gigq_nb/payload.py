@@ -464,7 +464,7 @@ def _make_class(*args: Any) -> type:
     if kwargs.get("__module__") == "__main__" and isinstance(own, type) and own.__module__ == "__main__":
         if tracker is not None and own not in _cp._DYNAMIC_CLASS_TRACKER_BY_CLASS:
             _cp._lookup_class_or_track(tracker, own)
-        return own
+        return cast(type, own)
     return cast(type, _cp._make_skeleton_class(*args))
 
 
@@ -473,7 +473,7 @@ def _make_enum(*args: Any) -> type:
     name, module = args[1], args[4] if len(args) > 4 else None
     own = getattr(sys.modules.get("__main__"), name, None)
     if module == "__main__" and isinstance(own, type) and own.__module__ == "__main__":
-        return own
+        return cast(type, own)
     return cast(type, _cp._make_skeleton_enum(*args))
 
 

@@ -44,7 +44,7 @@ def duration_s(value: object, what: str, *, least: float = MIN_TIMEOUT_S, most: 
         seconds = value.total_seconds()
     elif isinstance(value, str):
         end, seconds = 0, 0.0
-        for match in iter(lambda: _DURATION.match(value, end), None):
+        while match := _DURATION.match(value, end):
             seconds, end = seconds + float(match[1]) * _UNITS_S[match[2]], match.end()
         if end == 0 or value[end:].strip():
             raise InvalidArgument(f"{what}={value!r} is not a duration: write a number of seconds, or '90s', '10m', '1h30m'")

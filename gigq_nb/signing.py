@@ -134,14 +134,9 @@ def key_id(key: bytes) -> str:
 
 def sign(key: bytes, slot: bytes, about: str, *parts: bytes | memoryview) -> bytes:
     """HMAC-SHA256 over the slot, what it belongs to, and the parts, each with its length before it."""
-    if len(parts) == 1 and len(parts[0]) < 65_536:
-        return hmac.digest(key, b"%b\0%b\0%d:%b" % (slot, about.encode(), len(parts[0]), parts[0]), "sha256")
-    if len(parts) == 2 and len(parts[0]) + len(parts[1]) < 65_536:
-        one, two = parts
-        return hmac.digest(key, b"%b\0%b\0%d:%b%d:%b" % (slot, about.encode(), len(one), one, len(two), two), "sha256")
     head = b"%b\0%b\0" % (slot, about.encode())
-    if sum(map(len, parts)) < 65_536:
-        return hmac.digest(key, head + b"".join([b"%d:%b" % (len(p), p) for p in parts]), "sha256")
+    if sum(map(len, parts)) < 65_536:  # nearly always: one call
+        return hmac.digest(key, head + b"".join([b"%d:%b" % (len(one), one) for one in parts]), "sha256")  # type: ignore[str-format]
     mac = hmac.new(key, head, "sha256")
     for part in parts:
         mac.update(b"%d:" % len(part))

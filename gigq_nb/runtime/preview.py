@@ -10,6 +10,12 @@ from typing import Any
 MOST_CHARS = 2_000
 JSON_BYTES = 16_384
 _SECRET = re.compile(r"pass|secret|token|key|credential|auth", re.IGNORECASE)
+_BRACKETS: dict[type, tuple[str, str]] = {
+    list: ("[", "]"),
+    tuple: ("(", ")"),
+    set: ("{", "}"),
+    frozenset: ("frozenset({", "})"),
+}
 _ATOMS = frozenset({int, float, bool, type(None), complex})
 
 
@@ -40,8 +46,8 @@ def _text(value: Any, room: int, depth: int) -> str:
         return _number(value)
     if kind is str or kind is bytes:
         return repr(value) if len(value) <= room else repr(value[:room]) + "…"
-    if kind in (list, tuple, set, frozenset):
-        open_, close = {list: ("[", "]"), tuple: ("(", ")"), set: ("{", "}"), frozenset: ("frozenset({", "})")}[kind]
+    if kind in _BRACKETS:
+        open_, close = _BRACKETS[kind]
         if depth == 0:
             return f"{open_}…{close}"
         parts, used = [], 0
@@ -77,11 +83,11 @@ def arguments_preview(args: tuple[Any, ...], kwargs: dict[str, Any], room: int =
     return text if len(text) <= room else text[: room - 1] + "…"
 
 
-def exact_json(value: object) -> str | None:
+def exact_json(value: Any) -> str | None:
     """The value as JSON, where that is small and loses nothing; else None."""
     kind = type(value)
     if value is None or kind is bool or kind is int:
-        return json.dumps(value) if kind is not int or abs(value) < 2**53 else None  # type: ignore[operator]
+        return json.dumps(value) if kind is not int or abs(value) < 2**53 else None
     if kind not in (str, float, list, dict) or not _is_json(value, [2_000]):
         return None
     try:

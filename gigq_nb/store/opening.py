@@ -36,7 +36,7 @@ def resolve(path: object) -> Path:
 def migrations() -> list[tuple[int, str]]:
     """The numbered SQL files, in order."""
     folder = resources.files(__package__).joinpath("migrations")
-    files = sorted(one for one in folder.iterdir() if one.name.endswith(".sql"))
+    files = sorted((one for one in folder.iterdir() if one.name.endswith(".sql")), key=lambda one: one.name)
     return [(int(one.name.split("_")[0]), one.read_text("utf-8")) for one in files]
 
 
