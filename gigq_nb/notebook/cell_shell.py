@@ -67,7 +67,7 @@ def _picked(outs: tuple[str, ...], namespace: dict[str, Any]) -> dict[str, Any]:
 
 def _storable(value: Any) -> Any:
     """The value of the last line, where it can be stored: a plot's axes or a generator must not fail a cell that ran."""
-    if type(value).__module__.partition(".")[0] == "matplotlib" or (isinstance(value, (list, tuple)) and _holds_artists(value)):
+    if _is_drawing(value):
         return None
     try:
         payload.size_of(value, "the value of the last line")
@@ -77,8 +77,11 @@ def _storable(value: Any) -> Any:
     return value
 
 
-def _holds_artists(value: Any) -> bool:
-    return bool(value) and all(type(one).__module__.partition(".")[0] == "matplotlib" for one in value)
+def _is_drawing(value: Any) -> bool:
+    """What plotting functions return: it was drawn, and is nothing to load matplotlib for in the notebook."""
+    if isinstance(value, (list, tuple)):
+        return any(_is_drawing(one) for one in value[:100])
+    return type(value).__module__.partition(".")[0] == "matplotlib"
 
 
 def _start_shell(title: str, interactivity: str) -> Any:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ..commands import finding
 from ..commands.command import Parser
 from ..commands.submit import duration
-from ..errors import InvalidArgument
+from ..errors import GigQError, InvalidArgument
 from ..handle import JobHandle
 from ..task import Task
 from . import cell_names, returns, taken
@@ -31,6 +31,15 @@ Run a cell as a job: in another process, in the background, as it would run here
 
 What it reads of this notebook's variables is found by itself and taken along; its prints go to the job's log, its
 displays and plots into the job's card; what --out names comes back as variables when it is done."""
+
+
+class CellSyntaxError(GigQError, ValueError):
+    """The cell is no Python, so nothing was submitted. The line and the place in it are named below."""
+
+    def __init__(self, error: SyntaxError) -> None:
+        # Not a SyntaxError itself: IPython shows of those all frames down to the compiler, and hides the line in them.
+        where = "".join(traceback.format_exception_only(error)[:-1]).rstrip()
+        super().__init__(f"{error.msg}\n{where}" if where else str(error.msg))
 
 
 def parser() -> Parser:
@@ -75,7 +84,7 @@ def run_cell_magic(line: str, cell: str, shell: Any, queue: JobQueue) -> JobHand
     Raises:
         HelpWanted: ``--help``.
         UsageError, InvalidArgument: an option is not understood.
-        SyntaxError: of the cell, with the cell's line numbers; nothing was stored.
+        CellSyntaxError: with the cell's line numbers; nothing was stored.
         NotSerializable: a variable cannot leave this process; nothing was stored.
     """
     args = parser().parse_args([word.text for word in split(line)])
@@ -123,18 +132,16 @@ def checked(cell: str, title: str, shell: Any) -> str:
     """The cell as Python, without the magics.
 
     Raises:
-        SyntaxError: with the line numbers of the whole cell, its first line being that of ``%%gigq``.
+        CellSyntaxError: with the line numbers of the whole cell, its first line being that of ``%%gigq``.
         InvalidArgument: there is nothing in it.
     """
     if not cell.strip():
         raise InvalidArgument("the cell is empty: write the code below the line of %%gigq")
-    code: str = shell.transform_cell(cell)
     try:
+        code: str = shell.transform_cell(cell)
         compile(HEAD + code, title, "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
     except SyntaxError as error:
-        said = traceback.format_exception_only(error)  # the cell's line and a mark below it; the frames are ours
-        error._render_traceback_ = lambda: ["".join(said).rstrip()]  # type: ignore[attr-defined]
-        raise
+        raise CellSyntaxError(error) from None
     return code
 
 

@@ -80,7 +80,7 @@ class Luggage:
         """One sentence for each variable over 10 MB."""
         return [
             f"{one.name} ({one.type_name}) takes {one.size_bytes / 1e6:,.0f} MB along with each run of this cell. "
-            f"Save it to a file and read it in the cell, or name with --in what the cell needs"
+            "Save it to a file and read that in the cell"
             for one in self.items
             if one.is_heavy
         ]

@@ -7,7 +7,6 @@ another. Running, packing the result and sending it fail differently and stand i
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import ctypes
 import faulthandler
@@ -35,7 +34,7 @@ from typing import Any, NoReturn
 
 from .. import payload
 from ..errors import JobFailed, NotSerializable
-from . import context, wire
+from . import context, tqdm_report, wire
 from .preview import arguments_preview, exact_json, preview
 
 MOST_TEXT = 64 * 1024
@@ -137,6 +136,8 @@ class Child:
                 self.inject(function, task, parents, kwargs)
             value = function(*args, **kwargs)
             if inspect.iscoroutine(value):
+                import asyncio  # late: it is a third of what a child would load
+
                 value = asyncio.run(value)
         except BaseException as error:
             if os.getpid() != self.pid:
@@ -527,6 +528,7 @@ def main(arguments: list[str]) -> NoReturn:
     faulthandler.enable(file=handles[1], all_threads=False)
     warnings.simplefilter("default")
     sys.argv = [""]
+    tqdm_report.install()
     gc.freeze()
     with contextlib.suppress(KeyboardInterrupt, ConnectionError):
         child.run()
