@@ -56,16 +56,13 @@ def require_ours(path: Path) -> None:
         NotAQueue: not SQLite, or the file of another program.
     """
     try:
-        db = sqlite3.connect(f"{path.as_uri()}?mode=ro&immutable=1", uri=True)
         try:
-            mark = db.execute("pragma application_id").fetchone()[0]
-            tables = (
-                {row[0] for row in db.execute("select name from sqlite_schema where type = 'table'")}
-                if mark != APPLICATION_ID
-                else set()
-            )
-        finally:
-            db.close()
+            mark, tables = _mark_and_tables(f"{path.as_uri()}?mode=ro&immutable=1")
+        except sqlite3.DatabaseError as error:
+            if error.sqlite_errorcode not in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT) or not os.path.exists(f"{path}-wal"):
+                raise
+            # Without locks a file looks damaged while somebody moves its WAL into it: look again, with locks.
+            mark, tables = _mark_and_tables(f"{path.as_uri()}?mode=ro")
     except sqlite3.DatabaseError as error:
         if error.sqlite_errorcode in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
             raise NotAQueue(f"{path} is not a SQLite file, or its beginning is damaged; it was left untouched") from None
@@ -79,6 +76,18 @@ def require_ours(path: Path) -> None:
     if tables or mark:
         some = f" (it holds {', '.join(sorted(tables)[:3])})" if tables else ""
         raise NotAQueue(f"{path} is a SQLite file of another program{some}; it was left untouched. Choose another path")
+
+
+def _mark_and_tables(uri: str) -> tuple[int, set[str]]:
+    """The application id of a file, and the names of its tables if it is not ours."""
+    db = sqlite3.connect(uri, uri=True, timeout=15.0)
+    try:
+        mark = db.execute("pragma application_id").fetchone()[0]
+        if mark == APPLICATION_ID:
+            return mark, set()
+        return mark, {row[0] for row in db.execute("select name from sqlite_schema where type = 'table'")}
+    finally:
+        db.close()
 
 
 def translated(error: sqlite3.Error, path: Path) -> QueueError | sqlite3.Error:
