@@ -39,6 +39,7 @@ class Neighbours:
         self.lease_s = lease_s
         self.watched: dict[int, _Watched] = {}
         self.stale = True
+        self.urgent = False
         self.seen_s = 0.0
 
     def see(self, peers: list[workers.Peer], *, committed: bool) -> None:
@@ -60,7 +61,9 @@ class Neighbours:
 
     def _watch(self, peer: workers.Peer) -> int | None:
         """Wake when the process of a peer ends (pidfd_open(2))."""
-        if processes.is_alive(peer.process) is not True:
+        alive = processes.is_alive(peer.process)
+        if alive is not True:
+            self.urgent = self.urgent or alive is False  # it died before we came: do not wait for the next beat
             return None
         try:
             fd = os.pidfd_open(peer.process.pid)
@@ -77,6 +80,7 @@ class Neighbours:
 
     def dead(self) -> list[workers.Peer]:
         """Peers that are dead, or silent for longer than the lease."""
+        self.urgent = False
         now_s = time.monotonic()
         found = []
         for one in self.watched.values():

@@ -270,6 +270,8 @@ class Worker:
 
     def _patience_s(self) -> float:
         now_s = time.monotonic()
+        if self.neighbours is not None and self.neighbours.urgent:
+            return 0.0
         if self._look and self.runner is not None and self.runner.room():
             return max(0.0, self._retry_write_s - now_s, self._group_left_s(now_s))
         waits = [self._beat_s - now_s, self._looked_s + self.polling_interval - now_s]
