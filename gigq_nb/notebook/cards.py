@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import base64
 from pathlib import PurePath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ..job import JobRow, WorkerRow
 from . import graph, html
 from .html import esc, line
-from .snapshots import BatchView, GoneView, GraphNode, JobView, QueueView, RichOutput, Snapshot, WorkerView, WorkflowView
+from .snapshots import BatchView, GoneView, JobView, QueueView, Snapshot, WorkerView, WorkflowView
+
+if TYPE_CHECKING:
+    from ..job import JobRow, WorkerRow
+    from ..store import views
+    from .snapshots import GraphNode, RichOutput
 
 SILENT_S = 10.0  # a worker beats every two seconds
+MOST_ERRORS = 5
 RICH_MOST_BYTES = 500_000
 _IMAGES = ("image/png", "image/jpeg", "image/gif", "image/webp")
 
@@ -207,7 +212,6 @@ def _batch_head(view: BatchView) -> str:
         if counts.running
         else "pending"
     )
-    share = 100 * counts.done / max(1, counts.total)
     if view.done:
         word = "all completed" if not counts.unsuccessful else f"done, {counts.unsuccessful:,} without a result"
         status = status if counts.failed or counts.timeout or not counts.unsuccessful else "cancelled"
@@ -216,7 +220,7 @@ def _batch_head(view: BatchView) -> str:
     said = [esc(view.waits_for)] if view.waits_for else []
     if view.rate:
         said.append(html.rate(view.rate))
-    eta = f"about {html.duration(view.eta_s)} left" if view.eta_s is not None else "" if view.done else f"{share:.0f} %"
+    eta = f"about {html.duration(view.eta_s)} left" if view.eta_s is not None else ""
     return (
         html.title(row.name, status, html.duration(view.elapsed_s), word)
         + html.stacked(counts, f"{row.name}: {counts.done} of {counts.total} done, {counts.unsuccessful} without a result")
@@ -240,29 +244,33 @@ def _image(nodes: tuple[GraphNode, ...], edges: tuple[tuple[int, int], ...]) -> 
     if not drawing:
         return ""
     packed = base64.b64encode(drawing.encode()).decode()
+    width = graph.width(nodes, edges)
     words = ", ".join(f"{one.name}: {one.status}" for one in nodes[:40])
     return (
-        f'<div style="overflow:auto;margin-top:8px"><img style="max-width:100%;height:auto" alt="{esc(words)}" '
+        f'<div style="overflow:auto;margin-top:8px"><img style="max-width:100%;min-width:{graph.SMALLEST * width:.0f}px;height:auto" alt="{esc(words)}" '
         f'src="data:image/svg+xml;base64,{packed}"></div>'
     )
 
 
-def _failed(some: tuple[Any, ...], total: int) -> str:
-    """The newest that ended badly: what went wrong first, then which."""
-    if not some:
-        return ""
-    rows = []
+def _failed(some: tuple[views.Failed, ...], total: int) -> str:
+    """What went wrong, each error once, with the newest job that has it."""
+    groups: dict[tuple[str, str], list[views.Failed]] = {}
     for one in some:
         kind = (one.error_type or "").rpartition(".")[2]
         first = (one.error or REASONS.get(one.reason or "", one.status)).split("\n", 1)[0]
-        said = f"{kind}: {first}" if kind and not kind.startswith("Job") else first
+        groups.setdefault((one.status, f"{kind}: {first}" if kind and not kind.startswith("Job") else first), []).append(one)
+    shown = list(groups.items())[:MOST_ERRORS]
+    rows = []
+    for (status, said), those in shown:
+        n = f' <span style="{html.MUTED};{html.NUMBERS};white-space:nowrap">× {len(those)}</span>' if len(those) > 1 else ""
+        which = f"{esc(those[0].name, 100)} {esc(those[0].id)}"
         rows.append(
-            f'<div style="margin-top:4px">{html.dot(one.status)}<span style="overflow-wrap:anywhere">{esc(said, 300)}</span>'
-            f'<div style="{html.MUTED};{html.MONO};font-size:11px;margin-left:14px;overflow-wrap:anywhere">{esc(one.name, 100)} {esc(one.id)}</div></div>'
+            f'<div style="margin-top:4px">{html.dot(status)}<span style="overflow-wrap:anywhere">{esc(said, 300)}</span>{n}'
+            f'<div style="{html.MUTED};{html.MONO};font-size:11px;margin-left:14px;overflow-wrap:anywhere">{which}</div></div>'
         )
-    left = total - len(some)
+    left = total - sum(len(those) for _, those in shown)
     more = f'<div style="{html.MUTED};font-size:12px;margin:4px 0 0 14px">and {left:,} more</div>' if left > 0 else ""
-    return f'<div class="gigq-failed" style="margin-top:8px">{"".join(rows)}{more}</div>'
+    return f'<div class="gigq-failed" style="margin-top:8px">{"".join(rows)}{more}</div>' if rows else ""
 
 
 # ----------------------------------------------------------------------------------------------------------- queue

@@ -5,14 +5,20 @@ The layers are those of the longest path, their order is found by the barycentre
 
 from __future__ import annotations
 
+import functools
+import itertools
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from . import html
-from .snapshots import GraphNode
+
+if TYPE_CHECKING:
+    from .snapshots import GraphNode
 
 MOST_DRAWN = 150
 WIDTH, HEIGHT, GAP_X, GAP_Y, MARGIN = 148, 40, 44, 14, 6
 SWEEPS = 6
+SMALLEST = 0.62  # of its size: a wide graph shrinks to this, then it is scrolled
 
 Edges = tuple[tuple[int, int], ...]
 
@@ -45,6 +51,7 @@ def layers_of(n: int, edges: Edges) -> list[int]:
     return layer
 
 
+@functools.lru_cache(maxsize=16)
 def layout(n: int, edges: Edges) -> Layout:
     """Layers, with a bend for each layer that an edge passes, ordered so that few edges cross."""
     layer = layers_of(n, edges)
@@ -62,7 +69,7 @@ def layout(n: int, edges: Edges) -> Layout:
             bends += 1
         path.append(b)
         paths.append(path)
-        for left, right in zip(path, path[1:], strict=False):
+        for left, right in itertools.pairwise(path):
             down.setdefault(left, []).append(right)
             up.setdefault(right, []).append(left)
     for turn in range(SWEEPS):
@@ -104,15 +111,21 @@ def svg(nodes: tuple[GraphNode, ...], edges: Edges) -> str:
     if not nodes or len(nodes) > MOST_DRAWN:
         return ""
     plan = layout(len(nodes), edges)
-    width = 2 * MARGIN + len(plan.layers) * (WIDTH + GAP_X) - GAP_X
+    across = width(nodes, edges)
     height = 2 * MARGIN + (max(at[1] for at in plan.at.values()) + 1) * (HEIGHT + GAP_Y) - GAP_Y
     lines = "".join(_edge(plan, path, nodes) for path in plan.paths)
     boxes = "".join(_box(one, *_corner(plan, i)) for i, one in enumerate(nodes))
     words = html.esc(", ".join(f"{one.name}: {one.status}" for one in nodes[:40]))
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" class="gigq-svg" role="img" aria-label="{words}" width="{width:.0f}" height="{height:.0f}" '
-        f'viewBox="0 0 {width:.0f} {height:.0f}" font-family="system-ui,-apple-system,Segoe UI,sans-serif" font-size="12">{lines}{boxes}</svg>'
+        f'<svg xmlns="http://www.w3.org/2000/svg" class="gigq-svg" role="img" aria-label="{words}" width="{across}" height="{height:.0f}" '
+        f'style="max-width:100%;min-width:{SMALLEST * across:.0f}px;height:auto" '
+        f'viewBox="0 0 {across} {height:.0f}" font-family="system-ui,-apple-system,Segoe UI,sans-serif" font-size="12">{lines}{boxes}</svg>'
     )
+
+
+def width(nodes: tuple[GraphNode, ...], edges: Edges) -> int:
+    """How wide the drawing is, in pixels."""
+    return 2 * MARGIN + (max(layers_of(len(nodes), edges), default=0) + 1) * (WIDTH + GAP_X) - GAP_X
 
 
 def _corner(plan: Layout, node: int) -> tuple[float, float]:

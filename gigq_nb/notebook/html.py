@@ -58,6 +58,8 @@ def duration(seconds: float | None) -> str:
     """A time span in at most two units: 0.4 s, 12 s, 3 min 05 s, 2 h 04 min, 3 d 4 h."""
     if seconds is None:
         return ""
+    if seconds < 0.001:
+        return "under 1 ms"
     if seconds < 0.0995:
         return f"{seconds * 1000:.0f} ms"
     if seconds < 9.95:
@@ -167,7 +169,7 @@ def legend(counts: Counts, zero: tuple[str, ...] = ("completed", "running", "pen
         for one in order
         if getattr(counts, one) or one in zero
     ]
-    return f'<div class="gigq-legend" style="display:flex;flex-wrap:wrap;gap:2px 16px;font-size:12px">{"".join(words)}</div>'
+    return f'<div class="gigq-legend" style="display:flex;flex-wrap:wrap;gap:2px 16px;font-size:12px;margin-bottom:2px">{"".join(words)}</div>'
 
 
 def pre(lines: tuple[str, ...] | list[str], label: str, most: int = 2_000) -> str:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ..workflow import Workflow
 
 LOG_LINES = 10
-FAILED_LINES = 5
+FAILED_READ = 50
 RUNNING_LINES = 8
 GRAPH_MOST = 5_000
 BUCKETS, BUCKET_MS = 60, 2_000
@@ -268,7 +268,7 @@ class BatchReader:
         first, last = self.span
         row = views.batch(db, self.number, first, last)
         counts = row.counts
-        failed = views.failed(db, FAILED_LINES, first, last, self.number) if counts.failed or counts.timeout else []
+        failed = views.failed(db, FAILED_READ, first, last, self.number) if counts.failed or counts.timeout else []
         waits = views.waits_for(db, last) if counts.pending and not counts.running else None
         graph = self._graph(db) if row.kind == "workflow" else None
         return BatchView(at_ms=now_ms, row=row, rate=self._rate(row, now_ms), failed=tuple(failed), waits_for=waits, graph=graph)
@@ -322,7 +322,7 @@ class QueueReader:
             ends=self.ends(now_ms),
             running=tuple(reads.running(db, RUNNING_LINES)) if counts.running else (),
             workers=tuple(reads.workers(db)[:RUNNING_LINES]),
-            failed=tuple(views.failed(db, 3)) if counts.failed or counts.timeout else (),
+            failed=tuple(views.failed(db, FAILED_READ)) if counts.failed or counts.timeout else (),
         )
 
     def ends(self, now_ms: int) -> tuple[int, ...]:

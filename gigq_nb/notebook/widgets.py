@@ -74,9 +74,10 @@ class Live:
         self._order: list[str] = []
 
     def bundle(self) -> dict[str, Any]:
-        """What to display: the view alone. Where no widget can be drawn, nothing of it is; the snapshot stands beside it."""
+        """What to display: the view alone. Where no widget can be drawn it is nothing; the snapshot stands beside it."""
         full = self.box._repr_mimebundle_()
-        return {VIEW: (full[0] if isinstance(full, tuple) else full)[VIEW]}
+        # Without the empty HTML, nbconvert warns that it has nothing to show.
+        return {VIEW: (full[0] if isinstance(full, tuple) else full)[VIEW], "text/html": ""}
 
     def update(self, sections: dict[str, str], actions: tuple[Action, ...], outputs: tuple[RichOutput, ...] = ()) -> int:
         """Show these; what is as before is not sent. Returns how many parts changed."""
