@@ -7,7 +7,6 @@ are kept and written later: a job that finished is never run again for that.
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import signal
@@ -15,26 +14,28 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 from .. import payload
-from ..errors import GigQError, PayloadDamaged, QueueBusy, QueueFull, QueueReadOnly, QueueReplaced
+from ..errors import GigQError, QueueBusy, QueueFull, QueueReadOnly, QueueReplaced
 from ..failpoints import failpoint
 from ..job import Options
 from ..policies import duration_s, whole_number
-from ..states import Outcome, Reason
-from ..store import reads, transitions, workers
+from ..states import Outcome
+from ..store import transitions, workers
 from ..store.db import Database
-from ..store.filesystem import SPILL_BYTES, Spill
-from ..store.transitions import Claim, Ending, Failure, Stored
-from . import processes, wire
+from ..store.filesystem import Spill
+from ..store.transitions import Claim, Ending
+from . import processes
 from .bell import PEERS, WORK, Bell, now_ms
+from .claiming import Claims
 from .local import LocalRunner
 from .peers import LEASE_S, Neighbours
-from .runner import Assignment, Finished, LoadedTask
+from .runner import Finished
+from .settling import Settlements
 
 BEAT_S = 2.0
 LINGER_S = 5.0
@@ -96,11 +97,12 @@ class Worker:
         self.key = payload.load_key()
         self.key_id = payload.key_id(self.key)
         self.spill = Spill(self.path)
+        self.claims = Claims(self.key, self.spill)
+        self.settlements = Settlements(self.key, self.spill)
         self.number = 0
         self.runner: LocalRunner | None = None
         self.neighbours: Neighbours | None = None
         self._bell: Bell | None = None
-        self._tasks: dict[int, LoadedTask | PayloadDamaged] = {}
         self._endings: list[Ending] = []
         self._unspilled: list[Finished] = []
         self._spill_again_s = 0.0
@@ -124,7 +126,6 @@ class Worker:
         self._check_requests = True
         self._clock_offset_s = 0.0
         self._logs: dict[int, tuple[str, int]] = {}
-        self._parents: dict[int, list[Any]] = {}
 
     # ------------------------------------------------------------------------------------------ life
 
@@ -262,7 +263,9 @@ class Worker:
         waiting, self._unspilled = ([*self._unspilled, *finished], []) if again else (finished, self._unspilled)
         for one in waiting:
             try:
-                self._endings.append(self._ending(one))
+                self._endings.append(self.settlements.ending(one))
+                if one.assignment.log:
+                    self._logs[one.assignment.claim.token] = one.assignment.log.take()
             except (OSError, QueueFull) as error:
                 log.warning("the result of %s is kept until it can be stored: %s", one.assignment.claim.id, error)
                 self._unspilled.append(one)
@@ -440,145 +443,25 @@ class Worker:
         if self._look or not self._runtimes:
             self._read_runtimes(db)
         self._looked_s = time.monotonic()
-        claims = transitions.claim(db, self.number, self._runtimes, now, room, lambda one: self._place(db, one))
+        runner = self.runner
+        claims = transitions.claim(db, self.number, self._runtimes, now, room, lambda one: self.claims.place(db, one, runner))
         self._look = len(claims) >= room
-        for one in claims:
-            one_parents = reads.parent_results(db, one.seq) if one.has_parents else []
-            if one_parents:
-                self._parents[one.token] = one_parents
+        self.claims.read_parents(db, claims)
         return claims
+
+    def _send_on(self, claims: list[Claim]) -> None:
+        """Check each claimed job's signature, then hand it to the runner."""
+        assert self.runner is not None
+        self._claimed += len(claims)
+        assignments, damaged = self.claims.assignments(claims)
+        self._endings += damaged
+        self.runner.start(assignments)
 
     def _clock_stepped(self) -> bool:
         """Whether the wall clock was set since the last look: then waits that were written before mean something else."""
         offset_s = time.time() - time.monotonic()
         stepped, self._clock_offset_s = abs(offset_s - self._clock_offset_s) > 0.5, offset_s
         return stepped
-
-    def _place(self, db: Any, claim: Claim) -> bool:
-        assert self.runner is not None
-        task = self._tasks.get(claim.task)
-        if task is None:
-            task = self._tasks[claim.task] = self._load_task(db, claim.task)
-        if isinstance(task, PayloadDamaged):
-            return True
-        return self.runner.place(claim, task)
-
-    def _load_task(self, db: Any, number: int) -> LoadedTask | PayloadDamaged:
-        """A task whose content is what its digest says: else nothing of it may be unpickled."""
-        row = reads.task(db, number)
-        try:
-            function = (
-                row.payload if row.payload is not None else self.spill.read(f"function-{row.function_digest.hex()}", row.size)
-            )
-        except PayloadDamaged as error:
-            return error
-        signed = payload.task_digest(row.function_digest, row.name, row.folder, row.sys_path, row.options, row.notebook, row.cell)
-        if payload.digest_of(function) != row.function_digest or row.digest != signed:
-            return PayloadDamaged(f"the stored function of {row.name} is not what was signed: somebody changed the file")
-        options = Options.from_json(row.options)
-        settings = {
-            "name": row.name,
-            "folder": row.folder,
-            "sys_path": json.loads(row.sys_path),
-            "env": dict(options.env),
-            "memory_bytes": options.memory_bytes,
-            "pass_parent_results": options.pass_parent_results,
-        }
-        return LoadedTask(
-            row.id, row.digest, row.name, row.function, function, row.cells.encode(), json.dumps(settings).encode(), options
-        )
-
-    def _send_on(self, claims: list[Claim]) -> None:
-        """Check each claimed job's signature, then hand it to the runner."""
-        assert self.runner is not None
-        assignments = []
-        for claim in claims:
-            self._claimed += 1
-            parents = self._parents.pop(claim.token, [])
-            task = self._tasks[claim.task]
-            try:
-                if isinstance(task, PayloadDamaged):
-                    raise task
-                arguments = claim.payload if claim.payload is not None else self.spill.read(f"arguments-{claim.id}", claim.size)
-                if not payload.verify(self.key, claim.signature, payload.SLOT_JOB, claim.id, task.digest, arguments):
-                    raise PayloadDamaged("its payload is not what was signed: somebody changed the file. It was not run")
-                blob = self._pack_parents(parents) if parents else b""
-            except PayloadDamaged as error:
-                self._endings.append(
-                    Ending(
-                        claim,
-                        Outcome.FAILED,
-                        Reason.DAMAGED,
-                        None,
-                        now_ms(),
-                        failure=Failure("gigq_nb.errors.PayloadDamaged", str(error)),
-                    )
-                )
-                continue
-            claim.payload = None
-            assignments.append(Assignment(claim, task, arguments, blob, None))
-        if len(self._tasks) > 5_000:
-            self._tasks.clear()
-        self.runner.start(assignments)
-
-    def _pack_parents(self, rows: list[tuple[str, str, int | None, bytes | None, int, bytes | None]]) -> bytes:
-        parts = []
-        for job_id, _status, execution, packed, size, signature in rows:
-            if signature is None:
-                parts.append(wire.PARENT_HEAD.pack(job_id.encode(), False, 0))
-                continue
-            result = packed if packed is not None else self.spill.read(f"result-{job_id}", size)
-            if not payload.verify(self.key, signature, payload.SLOT_RESULT, f"{job_id} {execution}", result):
-                raise PayloadDamaged(f"the result of the parent {job_id} is not what was signed: somebody changed the file")
-            parts += [wire.PARENT_HEAD.pack(job_id.encode(), True, len(result)), result]
-        return b"".join(parts)
-
-    # ------------------------------------------------------------------------------------------ settling
-
-    def _ending(self, one: Finished) -> Ending:
-        """What a finished attempt means for its job. A large result is on the disk before its row names it."""
-        claim, task = one.assignment.claim, one.assignment.task
-        finished_at = now_ms() - max(0, time.monotonic_ns() - one.finished_ns) // 1_000_000 if one.finished_ns else now_ms()
-        started_at = finished_at - (one.finished_ns - one.started_ns) // 1_000_000 if one.started_ns else None
-        ending = Ending(claim, one.outcome, None, started_at, finished_at, one.arguments or None)
-        if one.assignment.log:
-            self._logs[claim.token] = one.assignment.log.take()
-        if one.assignment.outputs.bundles:  # all of them: what was written while it ran may have been rolled back
-            ending.outputs = self._signed_outputs(claim, enumerate(one.assignment.outputs.bundles))
-        if one.outcome is Outcome.COMPLETED:
-            signature = payload.sign(self.key, payload.SLOT_RESULT, f"{claim.id} {claim.token}", one.payload)
-            size = len(one.payload)
-            if size > SPILL_BYTES:
-                self.spill.write(f"result-{claim.id}", one.payload)
-                failpoint("spilled")
-            stored = bytes(one.payload) if size <= SPILL_BYTES else None
-            ending.result = Stored(stored, size, signature, one.preview or None, one.json or None)
-            return ending
-        if one.outcome is Outcome.RETURNED:
-            ending.retry_in_ms = 0
-            return ending
-        error = one.error or {"type": "", "message": "", "traceback": "", "types": [], "reason": ""}
-        if one.outcome is Outcome.CANCELLED:
-            ending.reason = Reason.USER
-            return ending
-        ending.reason = Reason.TIMEOUT if one.outcome is Outcome.TIMEOUT else Reason(error["reason"] or "error")
-        kind = error["type"] or ("gigq_nb.errors.JobTimeout" if one.outcome is Outcome.TIMEOUT else "gigq_nb.errors.JobFailed")
-        signature = (
-            payload.sign(self.key, payload.SLOT_ERROR, f"{claim.id} {claim.token}", one.exception) if one.exception else None
-        )
-        ending.failure = Failure(kind, error["message"] or kind, error["traceback"], one.exception or None, signature)
-        policy = task.options.retry
-        curable = ending.reason is not Reason.UNSERIALIZABLE and (one.outcome is Outcome.TIMEOUT or policy.covers(error["types"]))
-        if curable and claim.attempts < claim.max_attempts:
-            ending.retry_in_ms = int(policy.jittered_s(claim.attempts) * 1000)
-            ending.backoff_ms = int(policy.wait_s(claim.attempts) * (1 + policy.jitter) * 1000) + 1
-        return ending
-
-    def _signed_outputs(self, claim: Claim, bundles: Iterable[tuple[int, bytes]]) -> list[tuple[int, str, bytes]]:
-        return [
-            (n, one.decode(), payload.sign(self.key, payload.SLOT_OUTPUT, f"{claim.id} {claim.token} {n}", one))
-            for n, one in bundles
-        ]
 
     # ------------------------------------------------------------------------------------------ while jobs run
 
@@ -595,7 +478,7 @@ class Worker:
                 self._store_log(db, one.claim.token, one.log.take())
             if one.outputs:
                 n, changed = one.outputs.take()
-                workers.set_outputs(db, one.claim.token, n, self._signed_outputs(one.claim, changed))
+                workers.set_outputs(db, one.claim.token, n, self.settlements.signed_outputs(one.claim, changed))
         if starts:
             workers.mark_started(db, self.number, starts)
         if self.runner.progress:
@@ -686,7 +569,8 @@ class Worker:
         assert self.runner is not None and self.neighbours is not None
         log.warning("this worker was taken for dead; its jobs went to others. It starts over")
         self.runner.drop_all()
-        self._endings, self._unspilled, self._logs, self._parents = [], [], {}, {}
+        self._endings, self._unspilled, self._logs = [], [], {}
+        self.claims.forget()
         self.neighbours.forget_all()
         self._register()
         self.runner.born.clear()
@@ -699,7 +583,8 @@ class Worker:
         assert self.runner is not None
         log.error("%s", error)
         self.runner.drop_all()
-        self._endings, self._logs, self._parents, self._tasks = [], {}, {}, {}
+        self._endings, self._logs = [], {}
+        self.claims.forget()
         self.database.close()
         self.database = Database(self.path, create=False, keep=True)
         self._close_bell()
