@@ -140,6 +140,7 @@ class JobHandle(str):
             Exception: the function's own exception, its cause the traceback of the process where it ran.
             ResultLoadError, PayloadDamaged, PayloadRefused: there is a result, but it cannot be loaded here.
         """
+        __tracebackhide__ = True  # IPython and pytest leave such frames out: what failed is in the cause
         if self._queue._waiting.wait([str(self)], timeout):
             raise WaitTimeout(f"job {self} is not done after {duration_s(timeout, 'timeout', least=0.0):g} s; it goes on")
         return self._queue._load(str(self))

@@ -18,6 +18,7 @@ def value_of(final: Final, key: bytes, spill: Spill) -> Any:
         PayloadRefused, PayloadDamaged: signed by nobody we know, or changed since.
         ResultLoadError: it cannot be loaded here.
     """
+    __tracebackhide__ = True
     if final.status != "completed":
         raise exception_of(final, key)
     packed = final.payload if final.payload is not None else spill.read(f"result-{final.id}", final.size)
