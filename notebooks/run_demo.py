@@ -89,7 +89,9 @@ class Demonstration:
         self.kernel.signal_kernel(signal.SIGKILL)
         while batch.counts.done < self.before + 3:  # nobody but the worker is left to end a job
             if time.monotonic() > end_s:
-                raise Failed(f"jobs stood still after the kernel was killed: {self.before} done before, {batch.counts.done} after")
+                raise Failed(
+                    f"jobs stood still after the kernel was killed: {self.before} done before, {batch.counts.done} after"
+                )
             time.sleep(0.05)
         self.meanwhile = batch.counts.done
         self.kernel.restart_kernel(now=True)
