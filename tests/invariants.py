@@ -44,6 +44,8 @@ ALWAYS: dict[str, str] = {
         select e.id from executions e join workers w on w.id = e.worker where e.outcome is null and w.state = 'gone'""",
     "I6 no children of a worker that is gone": """
         select c.pid from children c join workers w on w.id = c.worker where w.state = 'gone'""",
+    "I6 only what runs can be asked to stop": """
+        select c.job from cancellations c join jobs j on j.seq = c.job where j.status <> 'running'""",
     "I7 a job ran only after its parents completed": """
         select c.seq from edges e join jobs c on c.seq = e.child join jobs p on p.seq = e.parent
         where e.on_failure = 'cancel' and p.status <> 'completed' and c.runs > 0""",

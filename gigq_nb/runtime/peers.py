@@ -91,12 +91,19 @@ class Neighbours:
                     self.runner.unlisten(one.pidfd)
         return found
 
-    def end_children(self, database: Database, peer: workers.Peer) -> None:
-        """Before anything of a dead peer may run again: end what it had started, and wait until it is gone."""
-        if peer.process.boot_id != processes.boot_id() or peer.process.pid_ns != processes.pid_namespace():
-            return
+    def end_children(self, database: Database, peer: workers.Peer) -> bool:
+        """Before anything of a dead peer may run again: end what it had started, and wait until it is gone.
+
+        Returns:
+            False when a silent one woke up since it was looked at: then nothing is ended, and it is not to be rescued.
+        """
         with database.read() as db:
             children = workers.children(db, peer.id)
+            beat = workers.beats(db, peer.id)
+        if beat != peer.beat and processes.is_alive(peer.process) is not False:
+            return False
+        if peer.process.boot_id != processes.boot_id() or peer.process.pid_ns != processes.pid_namespace():
+            return True
         failpoint("rescue_before_kill")
         for pid, birth in children:
             processes.kill_tree(pid, birth)
@@ -106,6 +113,7 @@ class Neighbours:
         left = processes.wait_gone([(pid, birth) for pid, birth in children], 2.0)
         if left:
             log.warning("processes %s of the dead worker %s do not end", left, peer.name)
+        return True
 
     def leads(self, me: int) -> bool:
         """Whether this worker is the one that moves the WAL into the file: the oldest that lives."""

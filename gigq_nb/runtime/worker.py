@@ -342,8 +342,7 @@ class Worker:
         assert self.runner is not None and self._bell is not None and self.neighbours is not None
         runner, now, now_s = self.runner, now_ms(), time.monotonic()
         homeless = runner.take_back()
-        for peer in dead:
-            self.neighbours.end_children(self.database, peer)
+        dead = [peer for peer in dead if self.neighbours.end_children(self.database, peer)]
         endings, born, gone = self._endings, list(runner.born), list(runner.gone)
         beat = now_s >= self._beat_s
         claims: list[Claim] = []

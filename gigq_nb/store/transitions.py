@@ -22,6 +22,11 @@ from .counting import count
 
 Db = sqlite3.Connection
 
+# What goes back to pending waits for this many: a parent that it was allowed to outlive may have been retried meanwhile.
+_OPEN_PARENTS = (
+    "(select count(*) from edges e join jobs p on p.seq = e.parent where e.child = jobs.seq and p.status in ('pending', 'running'))"
+)
+
 
 # ------------------------------------------------------------------------------------------------------- claim
 
@@ -192,8 +197,8 @@ def _end_badly(db: Db, one: Ending, moved: Counter[tuple[int | None, str]]) -> N
         moved[claim_.batch, "pending"] += 1
         delayed = one.retry_in_ms > 0
         db.execute(
-            "update jobs set status = 'pending', execution = null, started_at = null, attempts = attempts - ?,"
-            " losses = losses + ?, run_at = ?, backoff_ms = ? where seq = ?",
+            "update jobs set status = 'pending', execution = null, started_at = null, attempts = attempts - ?,"  # noqa: S608
+            f" losses = losses + ?, run_at = ?, backoff_ms = ?, waiting_on = {_OPEN_PARENTS} where seq = ?",
             (
                 int(not charged),
                 int(lost),
@@ -264,8 +269,8 @@ def hand_back(db: Db, worker: int, claims: Sequence[Claim], now: int) -> None:
             upstream(db, [one.seq], now, moved)
             continue
         db.execute(
-            "update jobs set status = 'pending', execution = null, started_at = null, attempts = attempts - 1, runs = runs - 1"
-            " where seq = ?",
+            "update jobs set status = 'pending', execution = null, started_at = null, attempts = attempts - 1, runs = runs - 1,"  # noqa: S608
+            f" waiting_on = {_OPEN_PARENTS} where seq = ?",
             (one.seq,),
         )
         moved[one.batch, "running"] -= 1
@@ -366,11 +371,6 @@ def _bad_parents(db: Db, seq: int) -> list[str]:
             (seq,),
         )
     ]
-
-
-_OPEN_PARENTS = (
-    "(select count(*) from edges e join jobs p on p.seq = e.parent where e.child = jobs.seq and p.status in ('pending', 'running'))"
-)
 
 
 def _revive(db: Db, seq: int, moved: Counter[tuple[int | None, str]]) -> None:

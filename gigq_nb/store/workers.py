@@ -62,6 +62,12 @@ def beat(db: Db, worker: int, now: int) -> str | None:
     return "gone" if row is None else row[0]
 
 
+def beats(db: Db, worker: int) -> int | None:
+    """How many signs of life a worker gave; None for one that is known to be gone."""
+    row = db.execute("select beat from workers where id = ? and state <> 'gone'", (worker,)).fetchone()
+    return None if row is None else int(row[0])
+
+
 def asked(db: Db, worker: int) -> str | None:
     """``"gone"`` when somebody declared a worker dead, ``"gently"`` or ``"now"`` when it was asked to stop, else None."""
     row = db.execute("select state, stop from workers where id = ?", (worker,)).fetchone()

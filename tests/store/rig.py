@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gigq_nb.job import JobRow, Options, new_ids
 from gigq_nb.states import Outcome, Reason
@@ -15,6 +13,10 @@ from gigq_nb.store.db import Database
 from gigq_nb.store.submissions import NewJob, NewTask
 from gigq_nb.store.transitions import Claim, Ending, Failure, Stored
 from tests import invariants
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
 
 START_MS = 1_700_000_000_000
 REASONS = {
@@ -73,7 +75,16 @@ class Rig:
             who = workers.Process("here", boot_id, 1, pid, 1)
             count = db.execute("select count(*) from workers").fetchone()[0]
             return workers.register(
-                db, f"w{count}", who, python="3.11", prefix="/env", concurrency=1, terminal=True, log=None, now=self.now
+                db,
+                f"w{count}",
+                who,
+                python="3.11",
+                prefix="/env",
+                concurrency=1,
+                terminal=True,
+                log=None,
+                now=self.now,
+                key_id="key",
             )
 
     def submit(

@@ -83,8 +83,6 @@ def test_every_status_is_reached_by_some_move_and_final_ones_are_left_only_by_a_
         "attempts = -1",
         "attempts = 1",  # more attempts than executions
         "losses = -1",
-        "cancelling = 1",  # only what runs can be asked to stop
-        "cancelling = 2",
         "held = -1",
         "backoff_ms = -5",
         "runtime = 99",
@@ -363,6 +361,17 @@ def test_a_delayed_job_that_is_cancelled_does_not_come_back(rig: Rig) -> None:
     rig.now += 2 * HOUR_MS
     assert rig.promote() is None
     assert rig.status(job) == ["cancelled"]
+
+
+def test_a_loss_waits_again_for_a_parent_that_was_retried_while_it_ran(rig: Rig) -> None:
+    parent = rig.submit()
+    cleanup = rig.submit(edges={parent: "run"})
+    rig.run(Outcome.FAILED)
+    running = rig.claim_one()
+    rig.retry(parent)
+    rig.hand_back(running)
+    assert rig.job(cleanup).waiting_on == 1
+    assert [rig.run() for _ in range(2)] == [parent, cleanup]
 
 
 def test_a_running_job_is_marked_and_cancelled_by_its_worker(rig: Rig) -> None:
