@@ -110,7 +110,7 @@ def text_of(batch: Batch) -> str:
 
 
 def _graph(batch: Batch) -> tuple[list[reads.Node], list[tuple[int, int]]]:
-    with batch.queue._database.read() as db:
+    with finding.reading(batch.queue) as db:
         return reads.graph(db, batch.number)
 
 

@@ -129,6 +129,9 @@ class Door(ABC):
             raise NotAQueue(f"there is no file {path}: '{self.name} connect' makes one, --db FILE names another")
         return JobQueue(path, create)
 
+    def look_again(self) -> None:  # noqa: B027 - a terminal has no views
+        """Views that had come to an end are to go on: something was revived."""
+
     @abstractmethod
     def say(self, text: str) -> None:
         """Show a line now: for words that take their time."""

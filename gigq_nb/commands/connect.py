@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import atexit
+import contextlib
+import os
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..store.opening import resolve
+from . import finding
 from .command import Answer, Command, Door, short
 from .terminal import ago_text
 
@@ -33,10 +39,6 @@ class Connect(Command):
     def run(self, door: Door, args: argparse.Namespace) -> Answer:
         if args.path is not None:
             door.db = args.path
-        import os
-
-        from ..store.opening import resolve
-
         new = not os.path.lexists(resolve(door.path()))
         queue = door.connect()
         name = short(queue.path)
@@ -66,10 +68,27 @@ def _visit(queue: JobQueue) -> Visit:
     from ..store import workers
 
     notebook, now = submission.whereabouts()[0], time.time_ns() // 1_000_000
-    with queue._database.write(durable=False) as db:
+    with finding.writing(queue) as db:
         before = workers.visit(db, notebook, now)
         workers.see_kernel(db, processes.me(), notebook, now)
+    if queue.path not in _visited:
+        _visited.add(queue.path)
+        atexit.register(_leave, queue, os.getpid())
     return before
+
+
+_visited: set[Path] = set()
+
+
+def _leave(queue: JobQueue, pid: int) -> None:
+    """The kernel ends: note when, so that the next one can tell what happened since. A killed one is noted by its worker."""
+    from ..errors import GigQError
+    from ..runtime import processes
+    from ..store import workers
+
+    if os.getpid() == pid and queue.path.exists():
+        with contextlib.suppress(GigQError, OSError), finding.writing(queue, busy_s=0.2) as db:
+            workers.see_kernel(db, processes.me(), None, time.time_ns() // 1_000_000)
 
 
 def _meanwhile(before: Visit, counts: dict[str, int], new: bool) -> str:

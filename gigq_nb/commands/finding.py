@@ -4,12 +4,25 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..errors import InvalidArgument, JobNotFound
+from ..errors import InvalidArgument
 from ..handle import Batch, JobHandle
 from ..store import reads
 
 if TYPE_CHECKING:
+    import sqlite3
+    from contextlib import AbstractContextManager
+
     from ..queue import JobQueue
+
+
+def reading(queue: JobQueue) -> AbstractContextManager[sqlite3.Connection]:
+    """A moment of the queue to read from: what the words show is read in the same way as what its verbs return."""
+    return queue._database.read()
+
+
+def writing(queue: JobQueue, busy_s: float = 15.0) -> AbstractContextManager[sqlite3.Connection]:
+    """A transaction that need not survive a power cut: who is here, not what is to be done."""
+    return queue._database.write(durable=False, busy_s=busy_s)
 
 
 def job(queue: JobQueue, text: str) -> JobHandle:
@@ -18,7 +31,7 @@ def job(queue: JobQueue, text: str) -> JobHandle:
     Raises:
         JobNotFound: nothing of the kind; the message says how to list what there is.
     """
-    with queue._database.read() as db:
+    with reading(queue) as db:
         known = bool(reads.statuses(db, [text])) if len(text) == 36 else False
         named = None if known else reads.last(db, text)
     return JobHandle(named, queue) if named else queue.job(text)
@@ -33,13 +46,7 @@ def batch(queue: JobQueue, text: str | None) -> Batch:
     if text is None:
         return queue.batch()
     number = text.removeprefix("#")
-    if number.isdecimal() and number.isascii() and len(number) < 19:
-        return queue.batch(int(number))
-    with queue._database.read() as db:
-        for one in reads.batches(db, 1000):
-            if reads.batch(db, one, times=False).name == text:
-                return Batch(queue, one)
-    raise JobNotFound(f"no batch {text!r:.80} in this queue; 'batch' without a name lists them")
+    return queue.batch(int(number) if number.isdecimal() and number.isascii() and len(number) < 19 else text)
 
 
 def jobs(queue: JobQueue, texts: list[str]) -> list[JobHandle]:

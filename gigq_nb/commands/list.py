@@ -17,6 +17,9 @@ from .terminal import time_text
 if TYPE_CHECKING:
     from ..job import JobRow
 
+#: What a notebook shows of each job; queue.jobs() has all the columns there are.
+FRAME = ("id", "name", "status", "reason", "created_at", "seconds", "attempts", "result", "error")
+
 
 class ListWord(Command):
     """List jobs, the newest first."""
@@ -37,16 +40,12 @@ class ListWord(Command):
         queue = door.queue()
         notebook = finding.of_this_notebook() if args.mine else None
         batch = finding.batch(queue, args.batch).number if args.batch else None
-        with queue._database.read() as db:
-            rows = reads.jobs(db, status=chosen, name=args.name, batch=batch, tag=args.tag, notebook=notebook, limit=limit)
-
-        def frame() -> Any:
-            if notebook is not None:
-                whole = queue.jobs(chosen or None, name=args.name, batch=batch, tag=args.tag)
-                return whole[whole["id"].isin([row.id for row in rows])].reset_index(drop=True)
-            return queue.jobs(chosen or None, name=args.name, batch=batch, tag=args.tag, limit=limit)
-
-        return Answer(data=[record(row) for row in rows], table=table(rows), frame=frame)
+        only: dict[str, Any] = {"name": args.name, "batch": batch, "tag": args.tag, "notebook": notebook, "limit": limit}
+        if door.notebook and not args.json:
+            return Answer(frame=lambda: queue.jobs(chosen or None, **only)[list(FRAME)])
+        with finding.reading(queue) as db:
+            rows = reads.jobs(db, status=chosen, **only)
+        return Answer(data=[record(row) for row in rows], table=table(rows))
 
 
 def statuses(given: list[str] | None) -> tuple[str, ...]:

@@ -119,7 +119,8 @@ def options_of(word: str) -> list[str]:
     command.arguments(own)
     own.add_argument("--db")
     own.add_argument("--json", action="store_true")
-    return sorted(name for action in own._actions for name in action.option_strings if name.startswith("--"))  # noqa: SLF001 - argparse has no list of its options
+    # argparse has no public list of its options
+    return sorted(name for action in own._actions for name in action.option_strings if name.startswith("--"))
 
 
 def parse(arguments: list[str], prog: str = "gigq-nb") -> argparse.Namespace:

@@ -33,4 +33,5 @@ class RetryWord(Command):
             done = queue.requeue_job(str(job))
             data.append({"id": str(job), "name": job.name, "retried": done})
             lines.append(f"{job.name} ({job}) {'runs again' if done else f'cannot be run again: it is {job.status}'}")
+        door.look_again()
         return Answer(data=data, text="\n".join(lines), failed=not all(one["retried"] for one in data))

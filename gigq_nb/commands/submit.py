@@ -78,7 +78,7 @@ def _imported(text: str, door: Door) -> Call:
             if error.name and (module_name == error.name or module_name.startswith(error.name + ".")):
                 continue
             raise InvalidArgument(f"{module_name} cannot be imported: {error}") from None
-        except Exception as error:  # noqa: BLE001 - whatever a module does when it is imported
+        except Exception as error:  # whatever a module does when it is imported
             raise InvalidArgument(f"{module_name} cannot be imported: {type(error).__name__}: {error}") from None
         for part in parts[cut:]:
             if not hasattr(found, part):

@@ -46,13 +46,13 @@ class Wait(Command):
 
 def _open(queue: JobQueue) -> list[JobHandle]:
     notebook = submission.whereabouts()[0]
-    with queue._database.read() as db:
+    with finding.reading(queue) as db:
         rows = reads.jobs(db, status=("pending", "running"), notebook=notebook)
     return [JobHandle(row.id, queue) for row in rows]
 
 
 def _ends(queue: JobQueue, jobs: list[JobHandle], door: Door) -> Answer:
-    with queue._database.read() as db:
+    with finding.reading(queue) as db:
         ends = reads.statuses(db, [str(one) for one in jobs])
     counts: dict[str, int] = {}
     for status in ends.values():

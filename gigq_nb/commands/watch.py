@@ -11,6 +11,7 @@ from ..handle import Batch, JobHandle
 from ..store import reads
 from .command import Answer, Command, Door
 from .connect import in_words
+from .finding import reading
 
 if TYPE_CHECKING:
     from ..queue import JobQueue
@@ -40,7 +41,7 @@ def _views(queue: JobQueue) -> list[Any]:
     notebook = submission.whereabouts()[0]
     found: list[tuple[int, Any]] = []
     seen: set[tuple[str | None, str, str]] = set()
-    with queue._database.read() as db:
+    with reading(queue) as db:
         batches = [reads.batch(db, number, times=False) for number in reads.batches(db, 200, notebook)]
         jobs = [row for row in reads.jobs(db, notebook=notebook, limit=1000) if row.batch is None]
     for batch in batches:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ..policies import duration_s
 from ..store import reads
 from .command import Answer, Command, Door, Table
+from .finding import reading
 from .submit import duration
 from .terminal import ago_text, time_text
 
@@ -114,7 +115,7 @@ def _status(queue: JobQueue) -> Answer:
 
 def worker_rows(queue: JobQueue) -> list[WorkerRow]:
     """The workers that are not gone, the newest first."""
-    with queue._database.read() as db:
+    with reading(queue) as db:
         return reads.workers(db)
 
 

@@ -5,21 +5,26 @@ from __future__ import annotations
 from typing import Any
 
 from ..commands import registry
+from ..commands.finding import reading
 from ..errors import GigQError
 from ..queue import JobQueue, current
 from ..states import JobStatus
 from ..store import reads
+from . import cells
 
 _OF_JOBS = frozenset(["status", "result", "logs", "show", "wait", "cancel", "retry", "requeue"])
 _OF_BATCHES = frozenset(["batch", "workflow", "show"])
+_MAGICS = ("%gigq", "%%gigq")
 _MOST = 200
 
 
 def complete(line: str, symbol: str, queue: JobQueue | None) -> list[str]:
     """What may follow. ``line`` is the text up to the cursor, ``symbol`` the piece of a word before it."""
-    before = line.split()[1:]
+    magic, *before = line.split()
     if not line.endswith(tuple(" \t")):
         before = before[:-1]
+    if magic == "%%gigq":
+        return cells.options() if symbol.startswith("-") or not symbol else []
     plain = [one for one in before if not one.startswith("-")]
     words = registry.words()
     known = {**words, **{other: command for command in words.values() for other in command.also}}
@@ -42,14 +47,14 @@ def complete(line: str, symbol: str, queue: JobQueue | None) -> list[str]:
 
 def _jobs(queue: JobQueue) -> list[str]:
     """Names and ids of the newest jobs; a name with blanks in quotes would not complete, so its id does."""
-    with queue._database.read() as db:
+    with reading(queue) as db:
         rows = reads.jobs(db, limit=_MOST)
     names = dict.fromkeys(row.name for row in rows if row.name.isprintable() and " " not in row.name)
     return [*names, *(row.id for row in rows)]
 
 
 def _batches(queue: JobQueue) -> list[str]:
-    with queue._database.read() as db:
+    with reading(queue) as db:
         rows = [reads.batch(db, number, times=False) for number in reads.batches(db, _MOST)]
     return list(dict.fromkeys(row.name for row in rows if row.name.isprintable() and " " not in row.name))
 
@@ -68,11 +73,13 @@ def _completer(_shell: Any, event: Any) -> list[str]:
 def register(shell: Any) -> None:
     """Add the completer to a shell, once."""
     unregister(shell)
-    shell.set_hook("complete_command", _completer, str_key="%gigq")
+    for magic in _MAGICS:
+        shell.set_hook("complete_command", _completer, str_key=magic)
 
 
 def unregister(shell: Any) -> None:
     """Take it away again."""
     hooks = shell.strdispatchers.get("complete_command")
-    if hooks is not None:
-        hooks.strs.pop("%gigq", None)
+    for magic in _MAGICS:
+        if hooks is not None:
+            hooks.strs.pop(magic, None)

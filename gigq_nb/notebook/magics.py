@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import dis
 import os
 import sys
@@ -17,9 +18,9 @@ from .. import submission
 from ..commands import registry
 from ..commands.command import NOTHING, Answer, Call, Door, HelpWanted, UsageError, failure
 from ..commands.terminal import visible
-from ..errors import GigQError, JobFailed, NotConnected
+from ..errors import JobFailed, NotConnected, RemoteError
 from ..queue import JobQueue, connect, current
-from . import completion
+from . import cells, completion
 from .line import Word, split
 
 _NAME = "gigq"
@@ -44,13 +45,24 @@ class NotebookDoor(Door):
                     raise NotConnected("no queue is connected: %gigq connect jobs.db opens or creates one") from None
         return super().queue(create=create)
 
+    def path(self) -> str:
+        """The file of ``--db``; else that of the connected queue."""
+        if self.db is None:
+            with contextlib.suppress(NotConnected):
+                return str(current().path)
+        return super().path()
+
     def connect(self) -> JobQueue:
         """The queue that tasks and words mean from now on; variables that cells promised before a restart come back."""
-        from .cells import resume
-
         queue = connect(self.path())
-        resume(self.shell, queue)
+        cells.resume(self.shell, queue)
         return queue
+
+    def look_again(self) -> None:
+        """Views of revived jobs move on."""
+        from .display import look_again
+
+        look_again()
 
     def say(self, text: str) -> None:
         """Print."""
@@ -93,7 +105,7 @@ class NotebookDoor(Door):
 
 def _caller() -> FrameType | None:
     """The frame of the cell in which the magic stands."""
-    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 - how IPython itself finds the names of a cell
+    frame: FrameType | None = sys._getframe(1)
     while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] in (
         "IPython",
         __package__.partition(".")[0],
@@ -137,7 +149,7 @@ class Magics:
             answer = registry.run(NotebookDoor(self.shell, names, args.db), args)
         except HelpWanted as wanted:
             return self._tell(str(wanted))
-        except Exception as error:  # noqa: BLE001 - raised again
+        except Exception as error:
             raise _in_one_line(error) from None
         if args.json:
             import json
@@ -148,14 +160,13 @@ class Magics:
     def cell(self, line: str, cell: str) -> Any:
         """Run the cell as a job; ``%%gigq --help`` has its options."""
         try:
-            from .cells import run_cell_magic
-
-            job = run_cell_magic(line, cell, self.shell, NotebookDoor(self.shell, {}).queue())
+            if not {"--help", "-h"}.isdisjoint(word.text for word in split(line)):
+                raise HelpWanted(cells.parser().format_help().rstrip())  # needs no queue
+            return cells.run_cell_magic(line, cell, self.shell, NotebookDoor(self.shell, {}).queue())
         except HelpWanted as wanted:
             return self._tell(str(wanted))
-        except Exception as error:  # noqa: BLE001 - raised again
+        except Exception as error:
             raise _in_one_line(error) from None
-        return job
 
     def _expanded(self, word: Word, names: dict[str, Any]) -> str:
         """IPython's $x and {x}, in all words but Python's."""
@@ -163,7 +174,7 @@ class Magics:
             return word.text
         try:
             return str(DollarFormatter().vformat(word.text, args=[], kwargs=names))
-        except Exception:  # noqa: BLE001 - any expression of the user
+        except Exception:
             return word.text  # as IPython does: what cannot be expanded was not meant to be
 
     def _tell(self, text: str) -> None:
@@ -201,7 +212,7 @@ def _show(value: Any) -> None:
 
 def _in_one_line(error: Exception) -> Exception:
     """What a person did wrong, or a job, is told in one line and still ends "Run All"; a fault of ours keeps its traceback."""
-    if failure(error) or getattr(error, "__cause__", None) is not None:
+    if failure(error) or isinstance(error.__cause__, RemoteError):
         said = visible(f"{type(error).__name__}: {error}")
         error._render_traceback_ = lambda: [said]  # type: ignore[attr-defined]
     return error
@@ -231,7 +242,7 @@ def load(shell: Any) -> None:
     def cell_magic(line: str, cell: str) -> Any:
         return magics.cell(line, cell)
 
-    line_magic.__doc__ = cell_magic.__doc__ = registry.overview()
+    line_magic.__doc__, cell_magic.__doc__ = registry.overview(), cells.parser().format_help()
     shell.register_magic_function(line_magic, "line", _NAME)
     shell.register_magic_function(cell_magic, "cell", _NAME)
     submission.whereabouts = lambda: whereabouts(shell)
@@ -242,11 +253,9 @@ def unload(shell: Any) -> None:
     """``%unload_ext gigq_nb``. Jobs and workers go on."""
     for kind in ("line", "cell"):
         shell.magics_manager.magics[kind].pop(_NAME, None)
-    from .cells import unload as unload_cells
-
-    unload_cells(shell)
+    cells.unload(shell)
     submission.whereabouts = lambda: (None, None)
     completion.unregister(shell)
 
 
-__all__ = ["GigQError", "Magics", "NotebookDoor", "load", "unload", "whereabouts"]
+__all__ = ["Magics", "NotebookDoor", "load", "unload", "whereabouts"]
