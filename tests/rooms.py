@@ -74,8 +74,11 @@ class Import:
 # The reach-downs: (module, method, what it imports there). These and no others; one that nobody needs any more is an
 # error too. Each is a verb that a user expects on a noun, though its work is done in a lower room: start_worker and
 # executor (runtime), DataFrames, and how a handle, batch, queue, worker or workflow shows itself (notebook). As in:
-# ("queue", "JobQueue.start_worker", "runtime.launcher"). They are listed as they are written, so the set starts empty.
-REACH_DOWNS: set[tuple[str, str, str]] = set()
+# ("queue", "JobQueue.start_worker", "runtime.launcher"). They are listed as they are written.
+REACH_DOWNS: set[tuple[str, str, str]] = {
+    *(("queue", f"JobQueue.{verb}", "notebook.frames") for verb in ("jobs", "executions", "workers", "sql")),
+    ("handle", "Batch.frame", "notebook.frames"),
+}
 
 
 def module_name(path: Path, house: Path = HOUSE) -> str:

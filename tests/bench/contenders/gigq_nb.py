@@ -97,11 +97,25 @@ FRAME = {
     "started_at": "j.started_at",
     "finished_at": "j.finished_at",
     "seconds": "(j.finished_at - j.started_at) / 1000.0",
+    "took": "j.finished_at - j.started_at",
     "attempts": "j.attempts",
+    "max_attempts": "j.max_attempts",
+    "losses": "j.losses",
+    "priority": "j.priority",
+    "waiting_on": "j.waiting_on",
+    "run_at": "j.run_at",
+    "batch": "j.batch",
+    "function": "f.name",
+    "notebook": "t.notebook",
+    "result": "coalesce(r.preview, r.json)",
+    "error_type": "x.type",
+    "error": "x.message",
 }
 FRAME_SQL = (
     f"select {', '.join(f'{source} as {name}' for name, source in FRAME.items())}"
-    " from jobs j join tasks t on t.id = j.task order by j.seq desc"
+    " from jobs j join tasks t on t.id = j.task join functions f on f.id = t.function left join results r on r.job = j.seq"
+    " left join executions e on j.status <> 'completed' and e.job = j.seq and e.n = j.runs"
+    " left join failures x on x.execution = e.id order by j.seq desc"
 )
 
 
