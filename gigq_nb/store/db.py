@@ -32,9 +32,11 @@ from ..errors import (
 )
 from .burst import BURST_S, alive, closer
 from .filesystem import refuse_network
-from .opening import APPLICATION_ID, migrations, require_ours, resolve, statements, translated
+from .opening import APPLICATION_ID, migrations, require_our_schema, require_ours, resolve, statements, translated
 
 BUSY_S = 15.0
+# While one thread looks whose file it is, without locks, no other may open it: closing the look would drop its locks.
+_opening = threading.Lock()
 LONGEST_WAL_BYTES = 32 * 2**20
 
 _PRAGMAS = (
@@ -66,6 +68,7 @@ class Database:
         self._lock = threading.RLock()
         self._connection: sqlite3.Connection | None = None
         self._inode: tuple[int, int] | None = None
+        self._opened: tuple[int, int] | None = None
         self._synchronous = ""
         self._used_s = 0.0
         self._depth = 0
@@ -99,13 +102,13 @@ class Database:
         if hasattr(os, "getuid") and about.st_uid != os.getuid():
             raise QueueReadOnly(f"{self.path} belongs to another user. Copy it: 'gigq-nb trust' shows what a copy holds")
         if about.st_size:
-            require_ours(self.path)
+            self._require_ours(about)
         if about.st_mode & 0o077:
             with contextlib.suppress(OSError):
                 os.chmod(self.path, 0o600)  # by path: opening and closing it would drop SQLite's locks
                 warnings.warn(f"{self.path} could be read by other users; its mode is now 0600", stacklevel=4)
         self._checked = (about.st_dev, about.st_ino)
-        self._migrate(empty=about.st_size == 0)
+        self._migrate()
 
     def _make(self) -> os.stat_result:
         try:
@@ -121,12 +124,14 @@ class Database:
             raise NotAQueue(f"{self.path} cannot be made: {error.strerror}") from error
         return os.stat(self.path)
 
-    def _migrate(self, empty: bool) -> None:
+    def _migrate(self) -> None:
         steps = migrations()
         newest = steps[-1][0]
         with self.read() as db:
             version = db.execute("pragma user_version").fetchone()[0]
             marked = db.execute("pragma application_id").fetchone()[0] == APPLICATION_ID
+            if marked and 0 < version <= newest:
+                require_our_schema(db, self.path, version)
             # A backup is one file, without a WAL. Opened as a queue it gets one, else its readers would lock its writers out.
             journal = db.execute("pragma journal_mode").fetchone()[0]
         if version > newest:
@@ -176,9 +181,15 @@ class Database:
         about = os.stat(self.path)
         inode = (about.st_dev, about.st_ino)
         if self._checked is not None and inode != self._checked:
-            require_ours(self.path)
+            self._require_ours(about)
             raise QueueReplaced(f"{self.path} was replaced by another file while it was in use; open it again")
-        db = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, timeout=0, cached_statements=200)
+        with _opening:
+            try:
+                db = self._connect("mode=rw")  # never makes a file: a new one would be no queue, and readable by others
+            except sqlite3.OperationalError:
+                os.stat(self.path)  # says so if it was deleted just now
+                raise
+            self._opened = inode
         try:
             # The last one that closes the file locks it while it empties the WAL: whoever opens it then has to wait.
             db.execute(f"pragma busy_timeout = {int(BUSY_S * 1000)}")
@@ -192,13 +203,28 @@ class Database:
             if (error.sqlite_errorcode & 0xFF) not in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY):
                 raise
             # A WAL file on a read-only disk cannot be opened, but it can be read as it is.
-            db = sqlite3.connect(
-                f"{self.path.as_uri()}?mode=ro&immutable=1", uri=True, isolation_level=None, check_same_thread=False
-            )
+            db = self._connect("mode=ro&immutable=1")
             db.execute("select count(*) from sqlite_schema limit 1").fetchone()
             self._read_only = True
         self._connection, self._inode, self._synchronous = db, inode, ""
         return db
+
+    def _connect(self, how: str) -> sqlite3.Connection:
+        return sqlite3.connect(
+            f"{self.path.as_uri()}?{how}",
+            uri=True,
+            isolation_level=None,
+            check_same_thread=False,
+            timeout=0,
+            cached_statements=200,
+        )
+
+    def _require_ours(self, about: os.stat_result) -> None:
+        """See whose file it is; but not while this process has it open: to look and close would drop the locks of that."""
+        with _opening:
+            inode = (about.st_dev, about.st_ino)
+            if not any(isinstance(one, Database) and one._opened == inode for one in list(alive)):
+                require_ours(self.path)
 
     # -------------------------------------------------------------------------------------------- transactions
 
@@ -329,6 +355,7 @@ class Database:
             with contextlib.suppress(sqlite3.Error):
                 self._connection.close()
             self._connection = None
+            self._opened = None
 
     def close(self) -> None:
         """Close the connection; the next operation opens it again."""
@@ -379,8 +406,11 @@ class Database:
 
     def forget_in_fork(self) -> None:
         """After a fork, in the child: the parent's handle must be neither used nor closed here. It is leaked on purpose."""
+        global _opening
+        _opening = threading.Lock()
         self._lock = threading.RLock()
         if self._connection is not None:
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._connection))
             self._connection = None
+        self._opened = None
         self._depth = 0

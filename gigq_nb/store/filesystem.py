@@ -13,6 +13,7 @@ from pathlib import Path
 
 from ..errors import NetworkFileSystem, PayloadDamaged
 
+MOUNTINFO = "/proc/self/mountinfo"  # proc(5)
 SPILL_BYTES = 16 * 2**20
 _PIECE = 2**24
 _NAME = re.compile(r"(arguments|result)-[0-9a-f-]{36}|function-[0-9a-f]{64}", re.ASCII)
@@ -60,7 +61,7 @@ def file_system_of(path: Path, mountinfo: str) -> str:
     return kind
 
 
-def refuse_network(path: Path, mountinfo_file: str = "/proc/self/mountinfo") -> None:
+def refuse_network(path: Path, mountinfo_file: str = "") -> None:
     """Refuse file systems on which SQLite's locks cannot be trusted.
 
     Raises:
@@ -69,7 +70,7 @@ def refuse_network(path: Path, mountinfo_file: str = "/proc/self/mountinfo") -> 
     if os.environ.get("GIGQ_NB_ALLOWNETWORK") == "1":
         return
     try:
-        with open(os.environ.get("GIGQ_NB_MOUNTINFO") or mountinfo_file, encoding="utf-8", errors="surrogateescape") as file:
+        with open(mountinfo_file or MOUNTINFO, encoding="utf-8", errors="surrogateescape") as file:
             kind = file_system_of(path, file.read())
     except OSError:
         return

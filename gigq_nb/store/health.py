@@ -8,6 +8,7 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path
 
+from . import filesystem
 from .filesystem import Spill, file_system_of
 from .opening import APPLICATION_ID, migrations
 
@@ -50,10 +51,10 @@ def has_wal_reset_bug(version: tuple[int, int, int]) -> bool:
     return not any(version[:2] == good[:2] and version >= good for good in _REPAIRED)
 
 
-def file_system(path: Path, mountinfo_file: str = "/proc/self/mountinfo") -> str:
+def file_system(path: Path, mountinfo_file: str = "") -> str:
     """The type of the file system that holds a path; empty when nobody can tell."""
     try:
-        with open(os.environ.get("GIGQ_NB_MOUNTINFO") or mountinfo_file, encoding="utf-8", errors="surrogateescape") as file:
+        with open(mountinfo_file or filesystem.MOUNTINFO, encoding="utf-8", errors="surrogateescape") as file:
             return file_system_of(path, file.read())
     except OSError:
         return ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import sqlite3
 from collections.abc import Iterator
@@ -47,6 +48,50 @@ def statements(script: str) -> Iterator[str]:
         if part.strip() and sqlite3.complete_statement(part):
             yield part
             part = ""
+
+
+def require_our_schema(db: sqlite3.Connection, path: Path, version: int) -> None:
+    """Refuse a file whose tables are not those of its version, or that has triggers and views of somebody else.
+
+    They would run in this process with whatever is written or read. What else a person added (a table of notes, an
+    index) does no harm.
+
+    Raises:
+        NotAQueue: naming the first of them.
+    """
+    found = _schema_of(db)
+    wanted = _schema(version)
+    for key in sorted(found):
+        kind, name = key
+        if key in wanted and found[key] != wanted[key]:
+            raise NotAQueue(
+                f"{path}: its {kind} {name!r:.60} is not the one of schema {version}; somebody changed it. It was left untouched"
+            )
+        if key not in wanted and kind in ("trigger", "view"):
+            raise NotAQueue(
+                f"{path} has a {kind} {name!r:.60} that gigq_nb did not make; it was left untouched. Drop it, or use a copy"
+            )
+    for kind, name in sorted(wanted.keys() - found.keys()):
+        raise NotAQueue(f"{path}: its {kind} {name!r:.60} is missing; restore a backup. It was left untouched")
+
+
+def _schema_of(db: sqlite3.Connection) -> dict[tuple[str, str], str]:
+    """SQL by (type, name) of all that somebody made; SQLite's own tables and indexes have names that nobody else may take."""
+    rows = db.execute("select type, name, sql from sqlite_schema where name not like 'sqlite\\_%' escape '\\'")
+    return {(row[0], row[1]): row[2] for row in rows}
+
+
+@functools.cache
+def _schema(version: int) -> dict[tuple[str, str], str]:
+    """What the migrations up to a version make, from a file that exists only in memory."""
+    db = sqlite3.connect(":memory:")
+    try:
+        for number, script in migrations():
+            if number <= version:
+                db.executescript(script)
+        return _schema_of(db)
+    finally:
+        db.close()
 
 
 def require_ours(path: Path) -> None:

@@ -14,6 +14,7 @@ from gigq_nb import JobQueue, signing
 from gigq_nb.commands import checks
 from gigq_nb.commands.checks import BROKEN, FINE, NOTE, WARNING
 from gigq_nb.store import health
+from gigq_nb.store import filesystem
 from gigq_nb.store.filesystem import Spill
 from tests.commands.spoken import as_another_user, speak, wait_until
 
@@ -108,7 +109,7 @@ def test_a_network_file_system_is_broken(queue_path: Path, monkeypatch: pytest.M
     JobQueue(queue_path)
     mounts = tmp_path / "mountinfo"
     mounts.write_text(f"1 0 0:1 / / rw - ext4 /dev/x rw\n2 1 0:2 / {queue_path.parent} rw - nfs4 host:/x rw\n")
-    monkeypatch.setenv("GIGQ_NB_MOUNTINFO", str(mounts))
+    monkeypatch.setattr(filesystem, "MOUNTINFO", str(mounts))
     [(level, text)] = about(queue_path, "disk")
     assert level == BROKEN
     assert "nfs4" in text
@@ -265,8 +266,8 @@ def test_a_schema_that_gigq_nb_did_not_make_is_broken(queue_path: Path) -> None:
     JobQueue(queue_path).close()
     with sqlite3.connect(queue_path) as db:
         db.execute("create trigger sly after update on jobs begin delete from results; end")
-    [(level, text)] = about(queue_path, "schema")
-    assert (level, "trigger sly" in text) == (BROKEN, True)
+    [(level, text)] = about(queue_path, "file")
+    assert (level, "trigger 'sly'" in text) == (BROKEN, True)
 
 
 def test_a_large_write_ahead_log_is_found(queue_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
