@@ -1,4 +1,4 @@
-"""Opening the file, write transactions, migrations.
+"""The file while it is open: bursts of connections, write transactions, reads.
 
 Four traps of SQLite shape this module (each has a test):
 
@@ -6,14 +6,14 @@ Four traps of SQLite shape this module (each has a test):
   may ``shutil.copy`` its queue at any time, so a kernel holds a connection only for a burst of operations.
 * A transaction that reads first and writes later cannot wait for the lock: every write is ``BEGIN IMMEDIATE``.
 * SQLite's own busy waiting is unfair under load: we retry ourselves, with jitter.
-* A deleted file can still be written to: each write compares the path's inode with the one that is open.
+* A deleted file can still be written to: each write compares the path's inode with the one that is open, and so for the
+  WAL, which another process deletes when somebody's copy of the file within a burst has dropped our locks.
 """
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
-import errno
 import os
 import random
 import sqlite3
@@ -23,16 +23,12 @@ import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
-from ..errors import (
-    NotAQueue,
-    QueueFull,
-    QueueReadOnly,
-    QueueReplaced,
-    QueueTooNew,
-)
+from ..errors import NotAQueue, QueueReadOnly, QueueReplaced
+from ..failpoints import failpoint
 from .burst import BURST_S, alive, closer
 from .filesystem import refuse_network
-from .opening import APPLICATION_ID, migrations, require_our_schema, require_ours, resolve, statements, translated
+from .opening import make_file, require_ours, resolve, translated
+from .schema import migrate
 
 BUSY_S = 15.0
 # While one thread looks whose file it is, without locks, no other may open it: closing the look would drop its locks.
@@ -63,6 +59,8 @@ class Database:
     def __init__(self, path: object, *, create: bool = True, keep: bool = False, durable: bool = True) -> None:
         self.path = resolve(path)
         self._name = str(self.path)
+        self._wal_name = f"{self.path}-wal"
+        self._wal: int | None = None  # inode of the WAL that the connection writes; None: not known yet
         self.keep = keep
         self.durable = durable
         self._lock = threading.RLock()
@@ -92,7 +90,7 @@ class Database:
                 raise NotAQueue(f"the folder {self.path.parent} does not exist: create it, or choose another path") from None
             if not create:
                 raise NotAQueue(f"there is no file {self.path}") from None
-            about = self._make()
+            about = make_file(self.path)
         except NotADirectoryError:
             raise NotAQueue(f"{self.path}: a part of this path is a file, not a folder") from None
         if self.path.is_dir():
@@ -108,56 +106,7 @@ class Database:
                 os.chmod(self.path, 0o600)  # by path: opening and closing it would drop SQLite's locks
                 warnings.warn(f"{self.path} could be read by other users; its mode is now 0600", stacklevel=4)
         self._checked = (about.st_dev, about.st_ino)
-        self._migrate()
-
-    def _make(self) -> os.stat_result:
-        try:
-            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
-            os.chmod(self.path, 0o600)
-        except FileExistsError:
-            pass  # another process makes it at this moment
-        except OSError as error:
-            if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
-                raise QueueReadOnly(f"{self.path} cannot be made: {error.strerror}. Choose a folder you can write") from error
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise QueueFull(f"{self.path} cannot be made: {error.strerror}. Make room and try again") from error
-            raise NotAQueue(f"{self.path} cannot be made: {error.strerror}") from error
-        return os.stat(self.path)
-
-    def _migrate(self) -> None:
-        steps = migrations()
-        newest = steps[-1][0]
-        with self.read() as db:
-            version = db.execute("pragma user_version").fetchone()[0]
-            marked = db.execute("pragma application_id").fetchone()[0] == APPLICATION_ID
-            if marked and 0 < version <= newest:
-                require_our_schema(db, self.path, version)
-            # A backup is one file, without a WAL. Opened as a queue it gets one, else its readers would lock its writers out.
-            journal = db.execute("pragma journal_mode").fetchone()[0]
-        if version > newest:
-            raise QueueTooNew(
-                f"{self.path} has schema {version}, this gigq_nb knows {newest}. Update with: pip install -U gigq-nb"
-            )
-        if version == newest and marked and (journal == "wal" or self._read_only):
-            return
-        with self.exclusive() as db:
-            # Small pages: a job touches six of them, and a commit writes each as a whole (measured: with 1 KiB pages a durable
-            # submit costs 0.17 ms instead of 0.2 to 0.27 with 4 KiB). Only a file without pages takes it.
-            db.execute("pragma page_size = 1024")
-            # The mark goes into the file itself before WAL is on, so that anybody can tell whose file it is.
-            if db.execute("pragma application_id").fetchone()[0] != APPLICATION_ID:
-                if db.execute("select count(*) from sqlite_schema").fetchone()[0]:
-                    raise NotAQueue(f"{self.path} is a SQLite file of something else; it was left untouched")
-                db.execute(f"pragma application_id = {APPLICATION_ID}")
-            if db.execute("pragma journal_mode = wal").fetchone()[0] != "wal":
-                raise QueueReadOnly(f"{self.path}: this file system has no shared memory for SQLite's WAL; use a local disk")
-        with self.write() as db:
-            version = db.execute("pragma user_version").fetchone()[0]
-            for number, script in steps:
-                if number > version:
-                    for statement in statements(script):
-                        db.execute(statement)
-                    db.execute(f"pragma user_version = {number:d}")
+        migrate(self)
 
     @contextlib.contextmanager
     def exclusive(self) -> Iterator[sqlite3.Connection]:
@@ -206,7 +155,7 @@ class Database:
             db = self._connect("mode=ro&immutable=1")
             db.execute("select count(*) from sqlite_schema limit 1").fetchone()
             self._read_only = True
-        self._connection, self._inode, self._synchronous = db, inode, ""
+        self._connection, self._inode, self._synchronous, self._wal = db, inode, "", self._wal_inode()
         return db
 
     def _connect(self, how: str) -> sqlite3.Connection:
@@ -225,6 +174,11 @@ class Database:
             inode = (about.st_dev, about.st_ino)
             if not any(isinstance(one, Database) and one._opened == inode for one in list(alive)):
                 require_ours(self.path)
+
+    @property
+    def is_read_only(self) -> bool:
+        """Whether the open connection can only read: the disk is read-only."""
+        return self._read_only
 
     # -------------------------------------------------------------------------------------------- transactions
 
@@ -246,14 +200,15 @@ class Database:
             if self._read_only:
                 raise QueueReadOnly(f"{self.path} cannot be written: its file system is read-only")
             wanted = "full" if durable and self.durable else "normal"
-            if wanted != self._synchronous:
-                db.execute(f"pragma synchronous = {wanted}")
-                self._synchronous = wanted
+            self._set_synchronous(db, wanted)
             self._depth += 1
             try:
-                self._begin(db, busy_s)  # inside: an interrupt right after it must not leave the transaction open
+                db = self._begin(db, busy_s, wanted)  # inside: an interrupt right after it must not leave the transaction open
                 yield db
+                failpoint("before_store_commit")
                 db.execute("commit")
+                failpoint("after_store_commit")
+                self._require_our_wal()
                 self._commits += 1
             except BaseException:
                 if db.in_transaction:
@@ -281,18 +236,45 @@ class Database:
                     db.execute("rollback")
                 self._done()
 
-    def _begin(self, db: sqlite3.Connection, busy_s: float) -> None:
+    def _begin(self, db: sqlite3.Connection, busy_s: float, wanted: str) -> sqlite3.Connection:
+        """Begin to write, on this connection, or on a new one where this one's WAL is no longer the file's."""
         end_s = time.monotonic() + busy_s
         pause_s = 0.0002
         while True:
             try:
                 db.execute("begin immediate")
-                return
+                found = self._wal_inode()
+                if self._wal is None or found == self._wal:
+                    self._wal = found
+                    return db
+                self._drop()
+                db = self._connected()
+                self._set_synchronous(db, wanted)
+                continue
             except sqlite3.OperationalError as error:
                 if (error.sqlite_errorcode & 0xFF) != sqlite3.SQLITE_BUSY or time.monotonic() > end_s:
                     raise
             time.sleep(pause_s * random.uniform(0.5, 1.5))
             pause_s = min(0.01, pause_s * 1.3)
+
+    def _set_synchronous(self, db: sqlite3.Connection, wanted: str) -> None:
+        if wanted != self._synchronous:
+            db.execute(f"pragma synchronous = {wanted}")
+            self._synchronous = wanted
+
+    def _wal_inode(self) -> int | None:
+        try:
+            return os.stat(self._wal_name).st_ino
+        except FileNotFoundError:
+            return None
+
+    def _require_our_wal(self) -> None:
+        """After a commit: it went into the WAL that stands beside the file. One that was unlinked is read by nobody."""
+        if self._wal_inode() != self._wal:
+            self._drop()
+            raise QueueReplaced(
+                f"{self._wal_name} was removed while it was written; what was just stored may be gone. Look, and try again"
+            )
 
     def _require_in_place(self) -> None:
         try:

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from . import filesystem
 from .filesystem import Spill, file_system_of
-from .opening import APPLICATION_ID, migrations
+from .opening import APPLICATION_ID
+from .schema import migrations
 
 Db = sqlite3.Connection
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import functools
+import errno
 import os
 import sqlite3
-from collections.abc import Iterator
-from importlib import resources
 from pathlib import Path
 
 from ..errors import InvalidArgument, InvalidType, NotAQueue, QueueBusy, QueueCorrupt, QueueError, QueueFull, QueueReadOnly
@@ -32,66 +30,6 @@ def resolve(path: object) -> Path:
     if "\0" in text:
         raise InvalidArgument("the path of a queue contains a NUL character")
     return Path(os.path.realpath(os.path.expanduser(text)))
-
-
-def migrations() -> list[tuple[int, str]]:
-    """The numbered SQL files, in order."""
-    folder = resources.files(__package__).joinpath("migrations")
-    files = sorted((one for one in folder.iterdir() if one.name.endswith(".sql")), key=lambda one: one.name)
-    return [(int(one.name.split("_")[0]), one.read_text("utf-8")) for one in files]
-
-
-def statements(script: str) -> Iterator[str]:
-    part = ""
-    for line in script.splitlines(keepends=True):
-        part += line
-        if part.strip() and sqlite3.complete_statement(part):
-            yield part
-            part = ""
-
-
-def require_our_schema(db: sqlite3.Connection, path: Path, version: int) -> None:
-    """Refuse a file whose tables are not those of its version, or that has triggers and views of somebody else.
-
-    They would run in this process with whatever is written or read. What else a person added (a table of notes, an
-    index) does no harm.
-
-    Raises:
-        NotAQueue: naming the first of them.
-    """
-    found = _schema_of(db)
-    wanted = _schema(version)
-    for key in sorted(found):
-        kind, name = key
-        if key in wanted and found[key] != wanted[key]:
-            raise NotAQueue(
-                f"{path}: its {kind} {name!r:.60} is not the one of schema {version}; somebody changed it. It was left untouched"
-            )
-        if key not in wanted and kind in ("trigger", "view"):
-            raise NotAQueue(
-                f"{path} has a {kind} {name!r:.60} that gigq_nb did not make; it was left untouched. Drop it, or use a copy"
-            )
-    for kind, name in sorted(wanted.keys() - found.keys()):
-        raise NotAQueue(f"{path}: its {kind} {name!r:.60} is missing; restore a backup. It was left untouched")
-
-
-def _schema_of(db: sqlite3.Connection) -> dict[tuple[str, str], str]:
-    """SQL by (type, name) of all that somebody made; SQLite's own tables and indexes have names that nobody else may take."""
-    rows = db.execute("select type, name, sql from sqlite_schema where name not like 'sqlite\\_%' escape '\\'")
-    return {(row[0], row[1]): row[2] for row in rows}
-
-
-@functools.cache
-def _schema(version: int) -> dict[tuple[str, str], str]:
-    """What the migrations up to a version make, from a file that exists only in memory."""
-    db = sqlite3.connect(":memory:")
-    try:
-        for number, script in migrations():
-            if number <= version:
-                db.executescript(script)
-        return _schema_of(db)
-    finally:
-        db.close()
 
 
 def require_ours(path: Path) -> None:
@@ -160,3 +98,23 @@ def translated(error: sqlite3.Error, path: Path) -> QueueError | sqlite3.Error:
             f"{path}: SQLite cannot read it ({error}). Keep the file and its -wal, restore a backup, or try '.recover'"
         )
     return error
+
+
+def make_file(path: Path) -> os.stat_result:
+    """A new empty file, 0600 under any umask; also when another process makes it at this moment.
+
+    Raises:
+        QueueReadOnly, QueueFull, NotAQueue: it cannot be made here.
+    """
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+        os.chmod(path, 0o600)
+    except FileExistsError:
+        pass  # another process makes it at this moment
+    except OSError as error:
+        if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+            raise QueueReadOnly(f"{path} cannot be made: {error.strerror}. Choose a folder you can write") from error
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise QueueFull(f"{path} cannot be made: {error.strerror}. Make room and try again") from error
+        raise NotAQueue(f"{path} cannot be made: {error.strerror}") from error
+    return os.stat(path)

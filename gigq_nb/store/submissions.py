@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import CycleError, JobNotFound, PayloadRefused
+from ..failpoints import failpoint
 from ..states import UNSUCCESSFUL, JobStatus
 from .counting import count
 
@@ -141,6 +142,7 @@ def submit(db: Db, jobs: Sequence[NewJob], tasks: Mapping[bytes, int], runtime: 
         )
         for i, job in enumerate(jobs)
     )
+    failpoint("submit_before_insert")
     try:
         _insert_jobs(db, rows)
     except sqlite3.IntegrityError as error:
@@ -154,6 +156,7 @@ def submit(db: Db, jobs: Sequence[NewJob], tasks: Mapping[bytes, int], runtime: 
     if edges:
         db.executemany("insert into edges (parent, child, on_failure) values (?, ?, ?)", edges)
     count(db, Counter({(batch, "pending"): len(jobs) - len(doomed), (batch, "cancelled"): len(doomed)}))
+    failpoint("submit_after_insert")
 
 
 def _insert_jobs(db: Db, rows: Iterable[tuple[Any, ...]]) -> None:

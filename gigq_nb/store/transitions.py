@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
 from ..errors import InvalidArgument, JobNotFound
+from ..failpoints import failpoint
 from ..policies import MAX_LOSSES
 from ..states import UNSUCCESSFUL, JobStatus, Outcome, Reason
 from .attempts import Claim as Claim
@@ -24,7 +25,8 @@ Db = sqlite3.Connection
 
 # What goes back to pending waits for this many: a parent that it was allowed to outlive may have been retried meanwhile.
 _OPEN_PARENTS = (
-    "(select count(*) from edges e join jobs p on p.seq = e.parent where e.child = jobs.seq and p.status in ('pending', 'running'))"
+    "(select count(*) from edges e join jobs p on p.seq = e.parent where e.child = jobs.seq"
+    " and p.status in ('pending', 'running'))"
 )
 
 
@@ -66,6 +68,7 @@ def claim(
         claims.append(one)
     if not claims:
         return []
+    failpoint("claim_after_select")
     last = db.execute("select seq from sqlite_sequence where name = 'executions'").fetchone()
     token = last[0] if last else 0
     for one in claims:
@@ -84,6 +87,7 @@ def claim(
         moved[one.batch, "pending"] -= 1
         moved[one.batch, "running"] += 1
     count(db, moved)
+    failpoint("claim_after_update")
     return claims
 
 
@@ -121,6 +125,7 @@ def settle(db: Db, worker: int, endings: Sequence[Ending]) -> list[Ending]:
     for one in mine:
         if one.claim.seq in cancelling and one.outcome is not Outcome.CANCELLED:
             one.outcome, one.reason, one.result, one.retry_in_ms = Outcome.CANCELLED, Reason.USER, None, None
+    failpoint("settle_before_update")
     moved: Counter[tuple[int | None, str]] = Counter()
     good = [one for one in mine if one.outcome is Outcome.COMPLETED]
     if good:
@@ -135,6 +140,7 @@ def settle(db: Db, worker: int, endings: Sequence[Ending]) -> list[Ending]:
                 [(one.claim.token, *row) for row in one.outputs],
             )
     count(db, moved)
+    failpoint("settle_after_update")
     return late
 
 

@@ -16,7 +16,8 @@ Db = sqlite3.Connection
 
 TAIL_PARTS, TAIL_CHARS = 40, 8_000
 _FAILED = tuple(one.value for one in Reason if one not in (Reason.USER, Reason.UPSTREAM))
-ENDS = 1_000  # of a batch, from which its first start and its last end are read
+ENDS = 250  # jobs at either end of a batch, from which its first start and its last end are read
+_TIMES = "select min(started_at), max(finished_at) from jobs where seq between ? and ? and +batch = ?"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,18 @@ def job_marks(db: Db, ids: Sequence[str]) -> dict[str, tuple[Any, ...]]:
     }
 
 
+def batch_marks(db: Db, numbers: Sequence[int]) -> dict[int, tuple[Any, ...]]:
+    """For each batch its kept counts; while some wait, whether a worker can take them, too."""
+    found: dict[int, list[Any]] = {}
+    for number, status, n in db.execute(
+        "select batch, status, n from counts where batch in (select value from json_each(?)) order by batch, status",
+        (json.dumps(list(numbers)),),
+    ):
+        found.setdefault(number, []).append((status, n))
+    able = db.execute("select count(*), max(id) from workers where state = 'running'").fetchone() if found else None
+    return {number: (*some, able) if any(s == "pending" and n for s, n in some) else tuple(some) for number, some in found.items()}
+
+
 def log_tail(db: Db, seq: int) -> str:
     """The end of the log of a job's newest attempt: enough for the last lines, never all of it."""
     parts = db.execute(
@@ -69,21 +82,19 @@ def span(db: Db, number: int) -> tuple[int, int]:
 
 
 def batch(db: Db, number: int, first: int, last: int) -> BatchRow:
-    """A batch whose times come from its first and last jobs: exact up to 2,000 jobs, and near it beyond.
+    """A batch whose times come from its first and last jobs: exact up to 500 jobs, and near it beyond.
 
     Raises:
         JobNotFound: there is no such batch.
     """
     row = reads.batch(db, number, times=False)
-    started = db.execute(
-        "select min(started_at) from jobs where batch = ? and seq between ? and ?", (number, first, first + ENDS)
-    ).fetchone()[0]
+    started = db.execute(_TIMES, (first, min(first + ENDS, last), number)).fetchone()[0]
     finished = None
     if row.counts.done == row.counts.total:
-        finished = db.execute(
-            "select max(finished_at) from jobs where batch = ? and (seq between ? and ? or seq between ? and ?)",
-            (number, last - ENDS, last, first, min(first + ENDS, last)),
-        ).fetchone()[0]
+        some = [
+            db.execute(_TIMES, (*ends, number)).fetchone()[1] for ends in ((first, min(first + ENDS, last)), (last - ENDS, last))
+        ]
+        finished = max((one for one in some if one is not None), default=None)
     return BatchRow(
         id=row.id, name=row.name, kind=row.kind, created_at=row.created_at, notebook=row.notebook, cell=row.cell,
         counts=row.counts, started_at=started, finished_at=finished,
