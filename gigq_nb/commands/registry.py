@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import difflib
 import importlib
+import inspect
 import re
 import textwrap
 from functools import cache
@@ -95,7 +96,7 @@ def parser(prog: str = "gigq-nb") -> Parser:
     whole.add_argument("--version", action="store_true", help="print the version")
     below = whole.add_subparsers(dest="word", metavar="WORD", parser_class=Parser)
     for word, command in words().items():
-        text = textwrap.dedent((command.__doc__ or "").strip())
+        text = inspect.cleandoc(command.__doc__ or "")
         one = below.add_parser(
             word,
             aliases=list(command.also),

@@ -35,6 +35,6 @@ class Show(Command):
         if job is None:
             batch = finding.batch(queue, args.what)
             return Answer(data=data_of(batch), text=text_of(batch), value=batch)
-        asked = argparse.Namespace(job=str(job), show_params=False, show_result=True, show_executions=True)
+        asked = argparse.Namespace(job=args.what, show_params=False, show_result=True, show_executions=True)
         of_job = Status().run(door, asked)
         return Answer(data=of_job.data, text=of_job.text, value=job)

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from ..queue import JobQueue
 
 
+_MOST_LINES = 40
+
+
 class Status(Command):
     """Show how a job stands; without a job: the queue, its workers and why they stay."""
 
@@ -80,7 +83,7 @@ def text_of(row: JobRow, executions: list[ExecutionRow], args: argparse.Namespac
         ("tags", " ".join(row.options.tags) or None),
         ("about", row.options.description or None),
         ("notebook", row.notebook),
-        ("error", row.error if row.status != "completed" else None),
+        ("error", _error(row)),
     ]
     if args.show_params:
         lines.append(("params", row.arguments_text or "not known before it has begun"))
@@ -90,8 +93,19 @@ def text_of(row: JobRow, executions: list[ExecutionRow], args: argparse.Namespac
     if args.show_executions:
         text += "".join(f"\nattempt {one.n}: {_attempt(one)}" for one in executions)
     if row.status in ("failed", "timeout"):
-        text += f"\n'{door.name} logs {row.id}' shows what it printed, '{door.name} retry {row.id}' runs it again"
+        text += f"\n'{door.name} logs {args.job}' shows what it printed, '{door.name} retry {args.job}' runs it again"
     return text
+
+
+def _error(row: JobRow) -> str | None:
+    """What went wrong last, with the lines of the function where it did; of a long traceback the end."""
+    if row.status == "completed" or row.error is None:
+        return None
+    if row.traceback:
+        lines = row.traceback.rstrip().splitlines()
+        return "\n".join(lines if len(lines) <= _MOST_LINES else ["…", *lines[-_MOST_LINES:]])
+    kind = (row.error_type or "").rpartition(".")[2]
+    return f"{kind}: {row.error}" if kind and row.reason == "error" else row.error
 
 
 def _result(row: JobRow) -> str:

@@ -108,9 +108,9 @@ def _total(widths: Sequence[int]) -> int:
 
 
 def _least(table: Table, names: list[str], rows: list[list[str]]) -> list[int]:
-    """The narrowest each column may be: whole ones as they are, texts 12 columns."""
+    """The narrowest each column may be: whole ones as they are, texts 10 columns."""
     full = [max(width_of(name), *(width_of(row[i]) for row in rows)) for i, name in enumerate(names)]
-    return [one if name in table.whole else min(one, max(12, width_of(name))) for name, one in zip(names, full, strict=True)]
+    return [one if name in table.whole else min(one, max(10, width_of(name))) for name, one in zip(names, full, strict=True)]
 
 
 def _in_blocks(names: list[str], rows: list[list[str]], whole: tuple[str, ...], width: int) -> str:

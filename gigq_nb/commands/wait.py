@@ -47,8 +47,7 @@ class Wait(Command):
 def _open(queue: JobQueue) -> list[JobHandle]:
     notebook = submission.whereabouts()[0]
     with finding.reading(queue) as db:
-        rows = reads.jobs(db, status=("pending", "running"), notebook=notebook)
-    return [JobHandle(row.id, queue) for row in rows]
+        return [JobHandle(one, queue) for one in reads.ids(db, status=("pending", "running"), notebook=notebook)]
 
 
 def _ends(queue: JobQueue, jobs: list[JobHandle], door: Door) -> Answer:

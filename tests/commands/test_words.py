@@ -182,7 +182,10 @@ def test_status_without_a_job_is_the_queues(gigq: Gigq, queue: JobQueue) -> None
 def test_a_failed_job_says_why_and_what_to_do(gigq: Gigq, queue: JobQueue) -> None:
     job = queue.submit(Job("bad", fail, {"text": "the disk is on fire"}, max_attempts=1))
     work_off(queue)
-    assert "the disk is on fire" in gigq("status", str(job)).out
+    text = gigq("status", str(job)).out
+    assert "ValueError: the disk is on fire" in text
+    assert "raise ValueError(text)" in text  # the line of the function, from its traceback
+    assert f"'gigq-nb retry {job}'" in text
     said = gigq("result", "bad")
     assert said.code == 1
     assert "ValueError: the disk is on fire" in said.err
@@ -231,6 +234,8 @@ def test_wait_ends_with_the_jobs_and_fails_with_them(gigq: Gigq, queue: JobQueue
     said = gigq("wait", str(good), str(bad))
     assert (said.code, "bad: no" in said.err) == (1, True)
     assert gigq("wait").out == "nothing is open\n"
+    queue.submit(add, 1)
+    assert "1 of 1 jobs are not done" in gigq("wait", "--timeout", "0").err
 
 
 def test_clear_removes_what_is_completed_and_prune_what_is_old(gigq: Gigq, queue: JobQueue) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from jupyter_client.manager import start_new_kernel
 from nbclient.exceptions import CellExecutionError
 
 from gigq_nb import JobQueue
@@ -266,18 +267,24 @@ def test_jobs_know_the_notebook_and_the_cell_they_come_from(
     assert [row.notebook for row in rows] == ["/code/theirs.ipynb", "/somewhere/mine.ipynb"]
 
 
-def test_the_cell_is_the_one_that_the_front_end_names() -> None:
-    from gigq_nb.notebook.magics import whereabouts
-
-    class Shell:
-        user_ns: dict[str, Any] = {}
-
-        def get_parent(self) -> dict[str, Any]:
-            return {"header": {}, "metadata": {"cellId": "abc"}}
-
-    assert whereabouts(Shell())[1] == "abc"
-    Shell.get_parent = lambda self: {}  # type: ignore[method-assign]
-    assert whereabouts(Shell())[1] is None
+def test_the_cell_is_the_one_that_the_front_end_names(isolated: Path, tmp_path: Path) -> None:
+    """JupyterLab puts a cell's id into the metadata of its request; nbclient does not, so this speaks to the kernel itself."""
+    manager, client = start_new_kernel(kernel_name="python3", cwd=str(tmp_path))
+    try:
+        for cell, code in (
+            ("first", "%load_ext gigq_nb\n%gigq connect jobs.db --no-worker"),
+            ("second", "import time\n%gigq submit time.sleep(0);"),
+        ):
+            request = client.session.msg("execute_request", {"code": code, "silent": False}, metadata={"cellId": cell})
+            client.shell_channel.send(request)
+            while (reply := client.get_shell_msg(timeout=60))["parent_header"].get("msg_id") != request["header"]["msg_id"]:
+                pass
+            assert reply["content"]["status"] == "ok"
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel()
+    [job] = JobQueue(tmp_path / "jobs.db").list_jobs()
+    assert JobQueue(tmp_path / "jobs.db").job(job["id"]).row().cell == "second"
 
 
 def test_loading_twice_and_unloading_leave_nothing_behind(run_nb: RunNb) -> None:
