@@ -48,7 +48,7 @@ def _of_queue(queue: JobQueue, door: Door) -> Answer:
 
     counts, rows = queue.stats(), worker_rows(queue)
     lines = [f"{queue.path}: {in_words(counts) or 'no jobs yet'}"]
-    lines += [f"worker {described(row)}" for row in rows if row.state != "gone"]
+    lines += [("" if row.name.startswith("worker") else "worker ") + described(row) for row in rows if row.state != "gone"]
     if len(lines) == 1:
         start = "%gigq worker start" if door.notebook else "gigq-nb worker"
         lines.append(f"no worker runs; '{start}' starts one")
