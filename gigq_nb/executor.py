@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from .errors import InvalidArgument
 from .handle import JobHandle
+from .policies import whole_number
 from .task import Task
 
 if TYPE_CHECKING:
@@ -52,13 +53,28 @@ class QueueExecutor(concurrent.futures.Executor):
         return future
 
     def map(
-        self, fn: Callable[..., Any], *iterables: Iterable[Any], timeout: float | None = None, chunksize: int = 1, **_: Any
+        self,
+        fn: Callable[..., Any],
+        *iterables: Iterable[Any],
+        timeout: float | None = None,
+        chunksize: int = 1,
+        buffersize: int | None = None,
     ) -> Iterator[Any]:
-        """As :meth:`concurrent.futures.Executor.map`; ``chunksize`` calls share a job."""
+        """As :meth:`concurrent.futures.Executor.map`; ``chunksize`` calls share a job.
+
+        Args:
+            fn: What to call.
+            iterables: Its arguments, taken in step; the shortest one decides.
+            timeout: Seconds until the last result, counted from this call.
+            chunksize: How many calls share a job.
+            buffersize: Checked and otherwise not needed: submitted jobs wait in the file, not in memory.
+        """
         if self._shut:
             raise RuntimeError("cannot schedule new futures after shutdown")
         if chunksize < 1:
             raise InvalidArgument("chunksize must be >= 1.")
+        if buffersize is not None and whole_number(buffersize, "buffersize", 1, 2**62) and chunksize != 1:
+            raise InvalidArgument("buffersize goes with chunksize 1 only")
         end_s = None if timeout is None else time.monotonic() + timeout
         calls = list(zip(*iterables, strict=False))
         if not calls:
@@ -70,15 +86,9 @@ class QueueExecutor(concurrent.futures.Executor):
             chunks = [calls[i : i + chunksize] for i in range(0, len(calls), chunksize)]
             batch = self._queue.map(Task(_run_chunk, name=Task(fn).name, **self._options), [fn] * len(chunks), chunks)
             futures = [self._follow(job) for job in batch]
-        return self._results(futures, end_s, chunksize > 1)
-
-    def _results(self, futures: list[concurrent.futures.Future[Any]], end_s: float | None, chunked: bool) -> Iterator[Any]:
-        try:
-            parts = (one.result(None if end_s is None else max(0.0, end_s - time.monotonic())) for one in futures)
-            yield from itertools.chain.from_iterable(parts) if chunked else parts
-        finally:
-            for one in futures:
-                one.cancel()
+        futures.reverse()
+        results = _results(futures, end_s)
+        return itertools.chain.from_iterable(results) if chunksize > 1 else results
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Refuse new calls; wait for the submitted ones; ``cancel_futures`` cancels what has not begun."""
@@ -89,6 +99,23 @@ class QueueExecutor(concurrent.futures.Executor):
                 one.cancel()
         if wait:
             concurrent.futures.wait(futures)
+
+
+def _results(futures: list[concurrent.futures.Future[Any]], end_s: float | None) -> Iterator[Any]:
+    """Results from the end of the list; a future is let go before its result is handed out, so nothing keeps that alive."""
+    try:
+        while futures:
+            yield _result(futures.pop(), end_s)
+    finally:
+        for one in futures:
+            one.cancel()
+
+
+def _result(future: concurrent.futures.Future[Any], end_s: float | None) -> Any:
+    try:
+        return future.result(None if end_s is None else max(0.0, end_s - time.monotonic()))
+    finally:
+        del future
 
 
 def _run_chunk(fn: Callable[..., Any], calls: list[tuple[Any, ...]]) -> list[Any]:

@@ -22,7 +22,7 @@ from .store.db import Database
 from .store.filesystem import Spill
 from .store.opening import resolve
 from .submission import Submitter, calls
-from .task import Task
+from .task import Task, holds_nothing
 from .waiting import Futures, Waiting
 
 if TYPE_CHECKING:
@@ -267,13 +267,14 @@ class JobQueue:
         name: str | None = None,
         batch: Batch | int | None = None,
         tag: str | None = None,
+        notebook: str | None = None,
         limit: int | None = None,
     ) -> pd.DataFrame:
         """The jobs as a DataFrame, the newest first; no default limit. Filters are combined."""
         from .notebook.frames import jobs_frame
 
         number = batch.number if isinstance(batch, Batch) else batch
-        return jobs_frame(self, status=_statuses(status), name=name, batch=number, tag=tag, limit=limit)
+        return jobs_frame(self, status=_statuses(status), name=name, batch=number, tag=tag, notebook=notebook, limit=limit)
 
     def executions(self, job_id: str | None = None) -> pd.DataFrame:
         """All attempts (of one job) as a DataFrame."""
@@ -473,9 +474,11 @@ class JobQueue:
         return found[0]
 
     def _value(self, final: reads.Final) -> Any:
+        __tracebackhide__ = True
         return loading.value_of(final, self._submit.key, self._submit.spill)
 
     def _load(self, job_id: str) -> Any:
+        __tracebackhide__ = True
         return self._value(self._final(job_id))
 
     def _load_batch(self, number: int, *, raising: bool) -> list[Any]:
@@ -550,10 +553,7 @@ def _cached_task(function: Callable[..., Any]) -> Task:
 
 
 def _plain_task(function: Any) -> Task:
-    try:
-        return _cached_task(function)
-    except TypeError:
-        return Task(function)
+    return _cached_task(function) if holds_nothing(function) else Task(function)
 
 
 def _text_id(job_id: object) -> str:

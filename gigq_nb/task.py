@@ -133,10 +133,12 @@ def _signature(function: Callable[..., Any]) -> inspect.Signature | None:
 
 def signature_of(function: Callable[..., Any]) -> inspect.Signature | None:
     """The signature of a callable; None where it has none (``time.sleep``)."""
-    try:
-        return _signature(function)
-    except TypeError:  # not hashable
-        return _signature.__wrapped__(function)
+    return _signature(function) if holds_nothing(function) else _signature.__wrapped__(function)
+
+
+def holds_nothing(function: object) -> bool:
+    """Whether it can be remembered: a method or a closure would keep alive, for good, the data that it holds."""
+    return type(function) is types.FunctionType and not function.__closure__ and not function.__defaults__
 
 
 def refuse_misfit(function: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any], injected: bool) -> None:

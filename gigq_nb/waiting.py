@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import contextlib
+import select
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 _FINAL = frozenset(status.value for status in FINAL)
 _LOOK_S = 1.0
+MOST_FAILURES = 20
 
 
 class Waiting:
@@ -70,27 +72,25 @@ class Waiting:
         end_s = None if timeout is None else time.monotonic() + duration_s(timeout, "timeout", least=0.0)
         left = dict.fromkeys(ids)
         with self.bell.listen("k") as ear:
-            while not self._strike_off(left, return_when):
+            while not _is_over(return_when, self.strike_off(left), bool(left)):
                 rest_s = _LOOK_S if end_s is None else min(_LOOK_S, end_s - time.monotonic())
                 if rest_s <= 0:
                     break
                 ear.wait(rest_s)
         return set(left)
 
-    def _strike_off(self, left: dict[str, None], return_when: str) -> bool:
-        """Remove what is done from ``left``; True when the waiting is over."""
+    def strike_off(self, left: dict[str, None]) -> list[str]:
+        """Remove what is done from ``left``. Returns how those ended."""
         statuses = self._statuses(list(left))
-        ended = 0
+        ended = []
         for job_id in list(left):
             status = statuses.get(job_id)
             if status is None:
                 raise JobNotFound(f"no job {job_id!r:.80} in this queue; queue.jobs() lists them")
             if status in _FINAL:
-                ended += 1
+                ended.append(status)
                 del left[job_id]
-        if not left or (return_when == "FIRST_COMPLETED" and ended):
-            return True
-        return return_when == "FIRST_EXCEPTION" and any(one in _FINAL and one != "completed" for one in statuses.values())
+        return ended
 
     async def wait_async(self, ids: Sequence[str], timeout: Any = None, return_when: str = "ALL_COMPLETED") -> set[str]:
         """:meth:`wait` without blocking the event loop."""
@@ -101,7 +101,7 @@ class Waiting:
         with self.bell.listen("k") as ear:
             loop.add_reader(ear.fileno(), rung.set)
             try:
-                while not self._strike_off(left, return_when):
+                while not _is_over(return_when, self.strike_off(left), bool(left)):
                     rest_s = _LOOK_S if end_s is None else min(_LOOK_S, end_s - loop.time())
                     if rest_s <= 0:
                         break
@@ -164,13 +164,60 @@ def wait(handles: Iterable[JobHandle | Batch], timeout: Any = None, return_when:
     jobs = list(dict.fromkeys(flat(handles)))
     if return_when not in ("ALL_COMPLETED", "FIRST_COMPLETED", "FIRST_EXCEPTION"):
         raise InvalidType("return_when is ALL_COMPLETED, FIRST_COMPLETED or FIRST_EXCEPTION")
-    left: set[str] = set()
-    for queue, ids in _by_queue(jobs).items():
-        left |= queue._waiting.wait(ids, timeout, return_when)
+    left = _wait(_by_queue(jobs), timeout, return_when)
     for one in jobs:
         if str(one) not in left:
             handle.arrived(one)
     return JobSet({one for one in jobs if str(one) not in left}, {one for one in jobs if str(one) in left})
+
+
+def _is_over(return_when: str, ended: Sequence[str], any_left: bool) -> bool:
+    if not any_left or (return_when == "FIRST_COMPLETED" and ended):
+        return True
+    return return_when == "FIRST_EXCEPTION" and any(status != "completed" for status in ended)
+
+
+def _wait(groups: dict[JobQueue, list[str]], timeout: Any, return_when: str) -> set[str]:
+    if len(groups) == 1:
+        ((queue, ids),) = groups.items()
+        return queue._waiting.wait(ids, timeout, return_when)
+    return _wait_on_several(groups, timeout, return_when)
+
+
+def _wait_on_several(groups: dict[JobQueue, list[str]], timeout: Any, return_when: str) -> set[str]:
+    """:meth:`Waiting.wait` for jobs of several queues. Returns the ids that are not done."""
+    end_s = None if timeout is None else time.monotonic() + duration_s(timeout, "timeout", least=0.0)
+    left = {queue: dict.fromkeys(ids) for queue, ids in groups.items()}
+    with contextlib.ExitStack() as stack:
+        ears = [stack.enter_context(queue._waiting.bell.listen("k")) for queue in groups]
+        while True:
+            ended = [status for queue, ids in left.items() if ids for status in queue._waiting.strike_off(ids)]
+            rest_s = _LOOK_S if end_s is None else min(_LOOK_S, end_s - time.monotonic())
+            if _is_over(return_when, ended, any(left.values())) or rest_s <= 0:
+                return {one for ids in left.values() for one in ids}
+            select.select(ears, [], [], rest_s)
+            for ear in ears:
+                ear.drain()
+
+
+async def _first_of_several(groups: dict[JobQueue, list[str]], rest_s: float | None) -> set[str]:
+    """The same in an event loop, until the first one is done."""
+    tasks = [asyncio.create_task(queue._waiting.wait_async(ids, rest_s, "FIRST_COMPLETED")) for queue, ids in groups.items()]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+    left: set[str] = set()
+    for ids, result in zip(groups.values(), results, strict=True):
+        if isinstance(result, asyncio.CancelledError):
+            left |= set(ids)
+        elif isinstance(result, BaseException):
+            raise result
+        else:
+            left |= result
+    return left
 
 
 class as_completed:  # noqa: N801 - named as in concurrent.futures
@@ -185,9 +232,8 @@ class as_completed:  # noqa: N801 - named as in concurrent.futures
         left = {str(one): one for one in self._jobs}
         while left:
             rest_s = None if end_s is None else max(0.0, end_s - time.monotonic())
-            queue, ids = next(iter(_by_queue(left.values()).items()))
-            open_ = queue._waiting.wait(ids, rest_s, "FIRST_COMPLETED")
-            ended = [one for one in ids if one not in open_]
+            open_ = _wait(_by_queue(left.values()), rest_s, "FIRST_COMPLETED")
+            ended = [one for one in left if one not in open_]
             if not ended:
                 raise WaitTimeout(f"{len(left)} of {len(self._jobs)} jobs are not done; they go on")
             for one in ended:
@@ -198,9 +244,8 @@ class as_completed:  # noqa: N801 - named as in concurrent.futures
         end_s = None if self._timeout_s is None else asyncio.get_running_loop().time() + self._timeout_s
         while left:
             rest_s = None if end_s is None else max(0.0, end_s - asyncio.get_running_loop().time())
-            queue, ids = next(iter(_by_queue(left.values()).items()))
-            open_ = await queue._waiting.wait_async(ids, rest_s, "FIRST_COMPLETED")
-            ended = [one for one in ids if one not in open_]
+            open_ = await _first_of_several(_by_queue(left.values()), rest_s)
+            ended = [one for one in left if one not in open_]
             if not ended:
                 raise WaitTimeout(f"{len(left)} of {len(self._jobs)} jobs are not done; they go on")
             for one in ended:
@@ -220,12 +265,12 @@ class Futures:
     def __init__(self, queue: JobQueue) -> None:
         self._queue = queue
         self._lock = threading.Lock()
-        self._open: dict[str, list[concurrent.futures.Future[Any]]] = {}
+        self._open: dict[str, list[_JobFuture]] = {}
         self._thread: threading.Thread | None = None
 
     def future(self, job: JobHandle) -> concurrent.futures.Future[Any]:
         """A future that follows the job; cancelling it cancels the job."""
-        future: concurrent.futures.Future[Any] = _JobFuture(job)
+        future = _JobFuture(job)
         with self._lock:
             self._open.setdefault(str(job), []).append(future)
             if self._thread is None:
@@ -234,6 +279,7 @@ class Futures:
         return future
 
     def _follow(self) -> None:
+        failures = 0
         while True:
             with self._lock:
                 ids = list(self._open)
@@ -243,36 +289,37 @@ class Futures:
             try:
                 statuses = self._queue._waiting.statuses_after_change(ids, 0.5)
             except Exception as error:
-                self._end_all(error)
-                return
-            for job_id, status in statuses.items():
+                failures += 1
+                if failures >= MOST_FAILURES:
+                    self._end_all(error)
+                    return
+                time.sleep(0.1)  # the queue was closed meanwhile (it opens again), or its file is locked
+                continue
+            failures = 0
+            for job_id in ids:
+                status = statuses.get(job_id)
                 if status == "running":
-                    with self._lock:
-                        futures = list(self._open.get(job_id, ()))
-                    for future in futures:
-                        if not future.running() and not future.done():
-                            future.set_running_or_notify_cancel()
-                elif status in _FINAL:
+                    self._begin(job_id)
+                elif status in _FINAL or status is None:
                     self._end(job_id, status)
 
-    def _end(self, job_id: str, status: str) -> None:
+    def _begin(self, job_id: str) -> None:
+        with self._lock:
+            futures = list(self._open.get(job_id, ()))
+        for future in futures:
+            future.begin()
+
+    def _end(self, job_id: str, status: str | None) -> None:
         with self._lock:
             futures = self._open.pop(job_id, [])
         for future in futures:
-            if future.done():
-                continue
             if status == "cancelled":
-                if not concurrent.futures.Future.cancel(future):
-                    future.set_exception(concurrent.futures.CancelledError())
-                elif future.cancelled():
-                    future.set_running_or_notify_cancel()
-                continue
-            if not future.running():
-                future.set_running_or_notify_cancel()
-            try:
-                future.set_result(self._queue._load(job_id))
-            except BaseException as error:
-                future.set_exception(error)
+                future.end_cancelled()
+            elif future.begin():
+                try:
+                    future.set_result(self._queue._load(job_id))
+                except BaseException as error:
+                    future.set_exception(error)
 
     def _end_all(self, error: BaseException) -> None:
         with self._lock:
@@ -280,22 +327,38 @@ class Futures:
             self._open.clear()
             self._thread = None
         for future in futures:
-            if not future.done():
+            if future.begin():
                 future.set_exception(JobFailed(f"the job can no longer be followed: {error}"))
 
 
 class _JobFuture(concurrent.futures.Future[Any]):
-    """A future whose ``cancel`` reaches the job."""
+    """A future whose ``cancel`` reaches the job. It is moved by the caller and by the thread that follows its job."""
 
     def __init__(self, job: JobHandle) -> None:
         super().__init__()
         self.job = job
+        self._moves = threading.Lock()
+
+    def begin(self) -> bool:
+        """Its job runs. False: it is over already."""
+        with self._moves:
+            if self.done():
+                return False
+            return self.running() or self.set_running_or_notify_cancel()
+
+    def end_cancelled(self) -> None:
+        """Its job was cancelled."""
+        with self._moves:
+            if self.done():
+                return
+            if super().cancel():
+                # As an executor's thread does when it comes to a cancelled future: only now wait() and as_completed() see it.
+                self.set_running_or_notify_cancel()
+            else:
+                self.set_exception(concurrent.futures.CancelledError())
 
     def cancel(self) -> bool:
-        if self.done():
-            return self.cancelled()
-        if self.running():  # as concurrent.futures: what runs is not cancelled through its future; job.cancel() does
-            return False
-        if self.job.status is JobStatus.PENDING and self.job.cancel():
-            return super().cancel()
-        return False
+        """Cancel the job if it has not begun. What runs is not cancelled through its future; ``job.cancel()`` does that."""
+        if not self.done() and not self.running() and self.job.status is JobStatus.PENDING and self.job.cancel():
+            self.end_cancelled()
+        return self.cancelled()

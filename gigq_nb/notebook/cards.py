@@ -70,7 +70,7 @@ def stamp(view: Snapshot) -> str:
     elif isinstance(view, BatchView):
         what, again = f"batch {view.row.id}", "run this cell again, or %gigq watch"
     else:
-        what, again = str(view.path), "run this cell again"
+        what, again = PurePath(view.path).name, "run this cell again"  # not its folder: notebooks are passed on
     then = f"as of {html.moment(view.at_ms)}"
     return f"{what} · {then}" + ("" if view.done else f" · to see it move: {again}")
 
@@ -82,7 +82,7 @@ def label(view: Snapshot) -> str:
     if isinstance(view, BatchView):
         return f"{view.row.kind} {view.row.name}: {view.row.counts.done} of {view.row.counts.total} done"
     if isinstance(view, QueueView):
-        return f"queue {view.path}"
+        return f"queue {PurePath(view.path).name}"
     return view.what if isinstance(view, GoneView) else view.name
 
 
@@ -191,10 +191,10 @@ def _rich_one(data: Any) -> str:
             with_letters = packed if packed.isascii() and packed.replace("+", "").replace("/", "").rstrip("=").isalnum() else ""
             return f'<img alt="output of the job" style="max-width:100%;height:auto" src="data:{kind};base64,{with_letters}">'
     if isinstance(data.get("image/svg+xml"), str):
-        packed = base64.b64encode(data["image/svg+xml"].encode()).decode()
+        packed = base64.b64encode(data["image/svg+xml"].encode("utf-8", "replace")).decode()
         return f'<img alt="output of the job" style="max-width:100%;height:auto" src="data:image/svg+xml;base64,{packed}">'
     if isinstance(data.get("text/html"), str):
-        return str(data["text/html"])
+        return data["text/html"].encode("utf-8", "replace").decode()
     return html.pre(str(data.get("text/plain", "")).split("\n"), "output of the job", 10_000)
 
 
@@ -224,7 +224,7 @@ def _batch_head(view: BatchView) -> str:
     return (
         html.title(row.name, status, html.duration(view.elapsed_s), word)
         + html.stacked(counts, f"{row.name}: {counts.done} of {counts.total} done, {counts.unsuccessful} without a result")
-        + html.legend(counts)
+        + html.legend(counts, ("completed",) if view.done else html.MOVING)
         + line(" · ".join(said), eta)
         + ("" if view.done else late(view.at_ms))
     )

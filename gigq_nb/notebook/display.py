@@ -6,6 +6,7 @@ and beside it the live widget, whose stylesheet hides the snapshot as long as th
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 from ..errors import GigQError
@@ -92,9 +93,7 @@ def show(thing: Any) -> None:
         return
     watcher = monitor()
     if widgets.available():
-        from .cards import label
-
-        view.live = widgets.Live(label(view.snapshot), watcher.look)
+        view.live = widgets.Live(functools.partial(watcher.look, view))
         view.draw(0.0)
         display(view.live.bundle(), raw=True)  # type: ignore[no-untyped-call]
     watcher.add(view)

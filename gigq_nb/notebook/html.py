@@ -161,7 +161,10 @@ def stacked(counts: Counts, label: str) -> str:
     return track("".join(part(one, getattr(counts, one) / total) for one in order), label, counts.done / total)
 
 
-def legend(counts: Counts, zero: tuple[str, ...] = ("completed", "running", "pending")) -> str:
+MOVING = ("completed", "running", "pending")  # what is shown also when there is none: numbers do not jump about
+
+
+def legend(counts: Counts, zero: tuple[str, ...] = MOVING) -> str:
     """The numbers of a stacked bar, with their words."""
     order = ("completed", "running", "failed", "timeout", "cancelled", "pending")
     words = [

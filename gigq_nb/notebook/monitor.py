@@ -28,6 +28,9 @@ from .view import View
 log = logging.getLogger("gigq_nb.views")
 
 ROUND_S = 0.25
+LEAST_S = 0.2  # between two drawings of a view, however often the thread is woken
+GONE = ("gone",)
+SHARE = 15  # a round is followed by a pause of so many times what it took, if that is longer
 IDLE_S = 1.0
 MOST_DRAWN, MOST_CLOCKS = 12, 4
 CLOCK_S, SIGN_S = 1.0, 8.0  # a running clock moves; a view that waits says from time to time that it is up to date
@@ -66,11 +69,13 @@ class Monitor:
                 self._pulse = self._pulse or Pulse(asyncio.get_running_loop())
         self.look()
 
-    def look(self) -> None:
+    def look(self, clicked: View | None = None) -> None:
         """Look at everything again now: after a click, a retry, or when there is a new view."""
         with self._lock:
             for view in self.views:
                 view.stale = True
+            if clicked is not None:
+                clicked.mark = None
             if self._thread is None and self.views:
                 self._thread = threading.Thread(target=self._run, name="gigq_nb views", daemon=True)
                 self._thread.start()
@@ -105,8 +110,9 @@ class Monitor:
                     if not moving:
                         self._thread = None
                         return
-                self.run_once(moving, now_ms(), time.monotonic())
-                self._sleep(moving)
+                began_s = time.monotonic()
+                self.run_once(moving, now_ms(), began_s)
+                self._sleep(moving, max(ROUND_S, SHARE * (time.monotonic() - began_s)))
         except Exception:  # the kernel is going down under this thread: say nothing into its cells
             log.debug("the views stand still", exc_info=True)
             with self._lock:
@@ -116,9 +122,9 @@ class Monitor:
                 if self._thread is None:
                     self._stop_listening()
 
-    def _sleep(self, moving: list[View]) -> None:
+    def _sleep(self, moving: list[View], least_s: float) -> None:
         """A quarter of a second at least; longer when nothing runs, until something rings."""
-        self._poll([self._wake_read], ROUND_S)
+        self._poll([self._wake_read], least_s)
         if not any(one.ticks or one.stale for one in moving):
             self._poll([self._wake_read, *(ear.fileno() for _, ear in self._ears.values())], IDLE_S - ROUND_S)
         for _, ear in self._ears.values():
@@ -147,11 +153,11 @@ class Monitor:
             waiting = any(one.stale for one in some)
             if mark == self._marks.get(database) and not waiting:
                 continue
-            changed, behind = self._read(database, some, now, room)
+            changed, behind = self._read(database, some, now, now_s, room)
             if not behind:
                 self._marks[database] = mark
             for view in changed:
-                view.draw(now_s)
+                self._draw(view, now_s)
             room = max(1, room - len(changed))
         drawn = MOST_DRAWN - room
         self._move_clocks(moving, now, now_s)
@@ -159,19 +165,26 @@ class Monitor:
         self._save(moving, now_s)
         return drawn
 
-    def _read(self, database: Database, some: list[View], now: int, room: int) -> tuple[list[View], bool]:
+    def _read(self, database: Database, some: list[View], now: int, now_s: float, room: int) -> tuple[list[View], bool]:
         """Read what changed, at most ``room`` views, those first that waited longest. Also whether some are left."""
         changed = []
         try:
             with database.read() as db:
-                marks = views.job_marks(db, [one.job_id for one in some if one.job_id])
-                due = [one for one in some if one.stale or one.job_id is None or marks.get(one.job_id) != one.mark]
-                due.sort(key=lambda one: one.drawn_s)
-                for view in due[:room]:
-                    view.mark = marks.get(view.job_id) if view.job_id else None
+                marks: dict[Any, Any] = {**views.job_marks(db, [one.about for one in some if isinstance(one.about, str)])}
+                marks.update(views.batch_marks(db, [one.about for one in some if isinstance(one.about, int)]))
+                due = []
+                for view in some:
+                    if view.mark is None or view.about is None or view.mark != marks.get(view.about) or view.restless:
+                        due.append(view)
+                    else:
+                        view.stale = False
+                ready = [one for one in due if one.mark is None or now_s - one.drawn_s >= LEAST_S]
+                ready.sort(key=lambda one: one.drawn_s)
+                for view in ready[:room]:
+                    view.mark = marks.get(view.about, GONE)
                     view.read(db, now)
                     changed.append(view)
-                return changed, len(due) > room
+                return changed, len(due) > len(changed)
         except QueueReplaced as error:
             for view in some:
                 view.stale, view.closed = False, True
@@ -194,7 +207,15 @@ class Monitor:
         ]
         for view in sorted(due, key=lambda one: one.drawn_s)[:MOST_CLOCKS]:
             view.advance(now)
+            self._draw(view, now_s)
+
+    def _draw(self, view: View, now_s: float) -> None:
+        """One view that cannot be drawn must not stop the others."""
+        try:
             view.draw(now_s)
+        except Exception:  # its page or its kernel is gone, or we have a bug: it stands still, and its stylesheet says so
+            log.debug("a view cannot be drawn", exc_info=True)
+            view.closed = True
 
     def _save_due(self, view: View, now_s: float) -> bool:
         if self.save is None or view.closed or view.snapshot is None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import PurePath
+
 from ..job import Counts
 from . import graph, html
 from .cards import SILENT_S
@@ -85,7 +87,10 @@ def _batch(view: BatchView) -> list[str]:
 
 
 def _queue(view: QueueView) -> list[str]:
-    shown = [f"queue {visible(view.path)}", f"  {_counts(view.counts)}" + (f", {html.rate(view.rate)}" if view.rate else "")]
+    shown = [
+        f"queue {visible(PurePath(view.path).name)}",
+        f"  {_counts(view.counts)}" + (f", {html.rate(view.rate)}" if view.rate else ""),
+    ]
     for row in view.running:
         elapsed_s = None if row.started_at is None else max(0, view.at_ms - row.started_at) / 1000
         shown.append(f"  running  {visible(row.name)[:60]}  {duration(elapsed_s)}")

@@ -234,7 +234,7 @@ def rich_outputs(queue: JobQueue, db: reads.Db, job_id: str) -> tuple[RichOutput
         if not payload.verify(key, signature, payload.SLOT_OUTPUT, f"{job_id} {execution} {n}", data):
             continue
         with contextlib.suppress(ValueError, AttributeError, TypeError):
-            bundle = json.loads(data)
+            bundle = _sendable(json.loads(data))
             name = bundle.get("display_id")
             one = RichOutput(dict(bundle["data"]), dict(bundle.get("metadata") or {}))
             if bundle.get("update"):
@@ -245,6 +245,15 @@ def rich_outputs(queue: JobQueue, db: reads.Db, job_id: str) -> tuple[RichOutput
                 places[name] = len(shown)
             shown.append(one)
     return tuple(shown)
+
+
+def _sendable(bundle: Any) -> Any:
+    """JSON may spell lone surrogates, which no message can carry."""
+    try:
+        json.dumps(bundle, ensure_ascii=False).encode()
+        return bundle
+    except UnicodeEncodeError:
+        return json.loads(json.dumps(bundle, ensure_ascii=False).encode("utf-8", "replace"))
 
 
 @dataclass(slots=True)

@@ -186,7 +186,7 @@ def moments(values: Sequence[object]) -> Any:
         return times(np.full(len(values), MISSING, np.int64))
     if column.dtype.kind in "iu":
         return times(np.where(absent, MISSING, column).astype(np.int64))
-    if column.dtype != TEXT:
+    if not all(isinstance(one, str) for one in values if one is not None):
         return None
     try:
         return pd.to_datetime(pd.Series(column), utc=True, format="ISO8601").astype(TIME).array

@@ -50,9 +50,16 @@ class View:
         return str(self.queue.path), about
 
     @property
-    def job_id(self) -> str | None:
-        """The id, if it shows one job."""
-        return str(self.thing) if isinstance(self.thing, JobHandle) else None
+    def about(self) -> str | int | None:
+        """The id of its job or the number of its batch; None for the queue."""
+        if isinstance(self.thing, JobHandle):
+            return str(self.thing)
+        return self.thing.number if isinstance(self.thing, Batch) else None
+
+    @property
+    def restless(self) -> bool:
+        """Whether it may change while the counts stay: of a graph, which jobs run."""
+        return isinstance(self.snapshot, BatchView) and self.snapshot.graph is not None and not self.snapshot.done
 
     @property
     def moving(self) -> bool:
@@ -70,7 +77,7 @@ class View:
             else:
                 self.snapshot = job_view(self.queue, db, str(self.thing), now_ms)
         except JobNotFound as error:
-            self.snapshot = GoneView(what=f"job {self.thing}" if self.job_id else f"batch {self.ident[1]}", why=str(error))
+            self.snapshot = GoneView(what=f"job {self.thing}" if isinstance(self.thing, JobHandle) else self.ident[1], why=str(error))
         return self.snapshot
 
     def advance(self, now_ms: int) -> None:

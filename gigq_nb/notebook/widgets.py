@@ -51,7 +51,7 @@ def _shared() -> Any:
 class Live:
     """The widgets of one view. Made in the cell, then changed by the monitor's thread; clicks come from either."""
 
-    def __init__(self, label: str, clicked: Callable[[], None]) -> None:
+    def __init__(self, clicked: Callable[[], None]) -> None:
         import ipywidgets as w
 
         self._w = w

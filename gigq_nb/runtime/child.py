@@ -7,6 +7,7 @@ another. Running, packing the result and sending it fail differently and stand i
 
 from __future__ import annotations
 
+import _signal  # signal.getsignal wraps each answer in an enum, which costs more than the question
 import contextlib
 import ctypes
 import faulthandler
@@ -26,7 +27,6 @@ import sys
 import threading
 import time
 import traceback
-import _signal  # signal.getsignal wraps each answer in an enum, which costs more than the question
 import warnings
 from dataclasses import dataclass
 from types import TracebackType

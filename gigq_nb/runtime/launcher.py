@@ -108,7 +108,9 @@ def _launch(queue: JobQueue, concurrency: int, options: dict[str, Any]) -> Worke
         environment.pop(name, None)
     log = log_dir() / f"worker-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}-{time.monotonic_ns() % 100_000}.log"
     read_end, write_end = os.pipe()
-    data = json.dumps({"path": str(queue.path), "concurrency": concurrency, "log": str(log), **{k: v for k, v in options.items() if k != "env"}})
+    data = json.dumps(
+        {"path": str(queue.path), "concurrency": concurrency, "log": str(log), **{k: v for k, v in options.items() if k != "env"}}
+    )
     package = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
     output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
     try:

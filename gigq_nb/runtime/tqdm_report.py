@@ -30,7 +30,7 @@ class _Finder:
         for finder in sys.meta_path:
             if finder is not self and (spec := finder.find_spec(fullname, path, target)) is not None:
                 if spec.loader is not None:
-                    spec.loader = _Loader(spec.loader, fullname)
+                    spec.loader = _Loader(spec.loader, fullname)  # type: ignore[assignment]
                 return spec
         return None
 
@@ -53,7 +53,7 @@ class _Loader:
 def install() -> None:
     """In a child, before any job: be there when tqdm is imported."""
     if not any(isinstance(one, _Finder) for one in sys.meta_path):
-        sys.meta_path.insert(0, _Finder())  # type: ignore[arg-type]
+        sys.meta_path.insert(0, _Finder())
 
 
 def _change_bars(module: ModuleType) -> None:

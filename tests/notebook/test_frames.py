@@ -14,6 +14,7 @@ import pytest
 from gigq_nb import Job, JobQueue, Workflow, task
 from gigq_nb.errors import InvalidArgument, InvalidType, JobNotFound, QueueCorrupt
 from gigq_nb.notebook import batchframe
+from gigq_nb.notebook.typed import Columns
 from gigq_nb.states import JobStatus, Outcome, Reason
 from gigq_nb.store import columns, public, reads
 from tests.store.rig import START_MS, Rig
@@ -98,6 +99,9 @@ def every_status(rig: Rig) -> dict[str, str]:
     rig.run(Outcome.COMPLETED)
     made["retrying"] = rig.submit(max_attempts=2, priority=5)
     rig.run(Outcome.FAILED, retry_in_ms=60_000, backoff_ms=60_000)
+    made["trying again"] = rig.submit(max_attempts=2, priority=5)
+    rig.run(Outcome.FAILED, retry_in_ms=0)
+    assert rig.claim_one().id == made["trying again"]
     made["running"] = rig.submit(priority=5)
     assert rig.claim_one().id == made["running"]
     made["pending"] = rig.submit()
@@ -197,6 +201,7 @@ def test_the_error_is_that_of_the_newest_attempt(rig: Rig, queue: JobQueue) -> N
     assert (frame.error_type[made["failed"]], frame.error[made["failed"]]) == ("ValueError", "no")
     assert frame.error[made["retrying"]] == "no"
     assert pd.isna(frame.error[made["healed"]])
+    assert pd.isna(frame.error[made["trying again"]])
     assert pd.isna(frame.error_type[made["healed"]])
     assert frame.error.notna().sum() == frame.error_type.notna().sum() == 3
 
@@ -313,6 +318,22 @@ def test_a_filter_whose_index_has_another_order_keeps_the_newest_first(rig: Rig,
     pd.testing.assert_frame_equal(queue.jobs(status=bad), everything[everything.status.isin(bad)].reset_index(drop=True))
 
 
+def test_rows_that_an_index_gave_in_another_order_are_put_in_order_with_their_errors() -> None:
+    def piece(*seqs: int) -> columns.Slice:
+        errors = columns.Errors(1, str(seqs[-1]), ["builtins.KeyError"], [f"e{seqs[-1]}"])
+        keys = ",".join(map(str, seqs))
+        return columns.Slice(len(seqs), [f"i{one}" for one in seqs], {"seq": keys}, {"t": [f"t{one}" for one in seqs]}, errors)
+
+    for newest_first, order in ((True, [6, 5, 4, 3, 2, 1]), (False, [1, 2, 3, 4, 5, 6])):
+        rows = Columns([piece(2, 3, 1), piece(6, 4, 5)], "seq", newest_first=newest_first)
+        assert rows.number("seq").tolist() == order
+        assert list(rows.id()) == rows.ids_in_order() == [f"i{one}" for one in order]
+        assert list(rows.text("t")) == [f"t{one}" for one in order]
+        types, messages = rows.errors()
+        assert [None if pd.isna(one) else one for one in messages] == [f"e{one}" if one in (1, 5) else None for one in order]
+        assert [one == "KeyError" for one in types] == [one in (1, 5) for one in order]
+
+
 @pytest.mark.parametrize("rows", [1, 2, 3, 5, 1000])
 def test_slices_of_any_length_make_the_same_frame(rig: Rig, queue: JobQueue, monkeypatch: pytest.MonkeyPatch, rows: int) -> None:
     made = every_status(rig)
@@ -366,7 +387,7 @@ def test_attempts_come_oldest_first_with_their_worker_and_outcome(rig: Rig, queu
     assert healed.attempt.tolist() == [1, 2]
     assert healed.outcome.tolist() == ["failed", "completed"]
     assert healed.error.isna().tolist() == [False, True]
-    assert frame.outcome[frame.job_id == made["running"]].isna().all()
+    assert frame.outcome[frame.job_id == made["trying again"]].isna().tolist() == [False, True]
     assert set(frame.worker) == {"w0"}
     assert set(frame.name) == {"work"}
     assert frame.charged.dtype == bool
@@ -649,6 +670,16 @@ def test_arrays_and_frames_as_results_are_values_of_one_column(working: JobQueue
 )
 def test_the_parameters_of_a_function_are_read_from_its_source(source: str, names: list[str]) -> None:
     assert batchframe.parameter_names(source) == names
+
+
+def test_a_bound_method_names_its_arguments_without_self(working: JobQueue) -> None:
+    class Model:
+        def fit(self, rate: float) -> float:
+            return rate
+
+    batch = working.map(Model().fit, [0.5])
+    assert batch.wait(PATIENCE_S)
+    assert list(batch.frame().columns)[0] == "rate"
 
 
 def test_positional_arguments_beyond_the_known_parameters_are_numbered(working: JobQueue) -> None:
