@@ -44,7 +44,7 @@ def runtime_dir() -> Path:
 def room_of(path: Path) -> Path:
     """The folder for the sockets of one queue."""
     about = os.stat(path)
-    name = hashlib.sha256(f"{path}\0{about.st_dev}\0{about.st_ino}".encode()).hexdigest()[:16]
+    name = hashlib.sha256(os.fsencode(f"{path}\0{about.st_dev}\0{about.st_ino}")).hexdigest()[:16]
     folder = runtime_dir() / name
     folder.mkdir(mode=0o700, exist_ok=True)
     return folder
@@ -93,7 +93,11 @@ class Bell:
         """A socket that hears rings for a role; close it."""
         name = f"{role}{os.getpid()}-{secrets.token_hex(4)}"
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
-        sock.bind(self._at(name))
+        try:
+            sock.bind(self._at(name))
+        except BaseException:
+            sock.close()
+            raise
         return Ear(sock, self.room / name)
 
     def close(self) -> None:

@@ -98,7 +98,7 @@ def children_of_me() -> list[int]:
 
 def marked(variable: str, value: str) -> list[int]:
     """Processes of this user whose environment has ``variable=value``: also those that left their session."""
-    wanted = f"{variable}={value}".encode()
+    wanted = os.fsencode(f"{variable}={value}")
     found = []
     for name in os.listdir("/proc"):
         if name.isdigit() and int(name) != os.getpid():

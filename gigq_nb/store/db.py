@@ -31,8 +31,7 @@ from .opening import make_file, require_ours, resolve, translated
 from .schema import migrate
 
 BUSY_S = 15.0
-# While one thread looks whose file it is, without locks, no other may open it: closing the look would drop its locks.
-_opening = threading.Lock()
+LEAST_BYTES = 512  # the smallest page of SQLite
 LONGEST_WAL_BYTES = 32 * 2**20
 
 _PRAGMAS = (
@@ -66,7 +65,6 @@ class Database:
         self._lock = threading.RLock()
         self._connection: sqlite3.Connection | None = None
         self._inode: tuple[int, int] | None = None
-        self._opened: tuple[int, int] | None = None
         self._synchronous = ""
         self._used_s = 0.0
         self._depth = 0
@@ -76,7 +74,11 @@ class Database:
         self._read_only = False
         alive.add(self)
         with self._lock:
-            self._prepare(create)
+            try:
+                self._prepare(create)
+            except BaseException:
+                self._drop()  # now, not after a burst: with it goes the WAL that SQLite makes for a mere look
+                raise
 
     # -------------------------------------------------------------------------------------------- opening
 
@@ -99,8 +101,10 @@ class Database:
             raise NotAQueue(f"{self.path} has {about.st_nlink} hard links; SQLite is unsafe under two names. Remove the others")
         if hasattr(os, "getuid") and about.st_uid != os.getuid():
             raise QueueReadOnly(f"{self.path} belongs to another user. Copy it: 'gigq-nb trust' shows what a copy holds")
+        if 0 < about.st_size < LEAST_BYTES:  # SQLite takes a stump for an empty file, and would write over it
+            raise NotAQueue(f"{self.path} is not a SQLite file; it was left untouched")
         if about.st_size:
-            self._require_ours(about)
+            require_ours(self.path)
         if about.st_mode & 0o077:
             with contextlib.suppress(OSError):
                 os.chmod(self.path, 0o600)  # by path: opening and closing it would drop SQLite's locks
@@ -130,15 +134,13 @@ class Database:
         about = os.stat(self.path)
         inode = (about.st_dev, about.st_ino)
         if self._checked is not None and inode != self._checked:
-            self._require_ours(about)
+            require_ours(self.path)
             raise QueueReplaced(f"{self.path} was replaced by another file while it was in use; open it again")
-        with _opening:
-            try:
-                db = self._connect("mode=rw")  # never makes a file: a new one would be no queue, and readable by others
-            except sqlite3.OperationalError:
-                os.stat(self.path)  # says so if it was deleted just now
-                raise
-            self._opened = inode
+        try:
+            db = self._connect("mode=rw")  # never makes a file: a new one would be no queue, and readable by others
+        except sqlite3.OperationalError:
+            os.stat(self.path)  # says so if it was deleted just now
+            raise
         try:
             # The last one that closes the file locks it while it empties the WAL: whoever opens it then has to wait.
             db.execute(f"pragma busy_timeout = {int(BUSY_S * 1000)}")
@@ -147,9 +149,10 @@ class Database:
             db.execute("select count(*) from sqlite_schema limit 1").fetchone()
             db.execute("pragma busy_timeout = 0")
             self._read_only = False
-        except sqlite3.OperationalError as error:
+        except BaseException as error:
             db.close()
-            if (error.sqlite_errorcode & 0xFF) not in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY):
+            code = error.sqlite_errorcode & 0xFF if isinstance(error, sqlite3.OperationalError) else None
+            if code not in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY):
                 raise
             # A WAL file on a read-only disk cannot be opened, but it can be read as it is.
             db = self._connect("mode=ro&immutable=1")
@@ -167,13 +170,6 @@ class Database:
             timeout=0,
             cached_statements=200,
         )
-
-    def _require_ours(self, about: os.stat_result) -> None:
-        """See whose file it is; but not while this process has it open: to look and close would drop the locks of that."""
-        with _opening:
-            inode = (about.st_dev, about.st_ino)
-            if not any(isinstance(one, Database) and one._opened == inode for one in list(alive)):
-                require_ours(self.path)
 
     @property
     def is_read_only(self) -> bool:
@@ -337,7 +333,6 @@ class Database:
             with contextlib.suppress(sqlite3.Error):
                 self._connection.close()
             self._connection = None
-            self._opened = None
 
     def close(self) -> None:
         """Close the connection; the next operation opens it again."""
@@ -388,11 +383,8 @@ class Database:
 
     def forget_in_fork(self) -> None:
         """After a fork, in the child: the parent's handle must be neither used nor closed here. It is leaked on purpose."""
-        global _opening
-        _opening = threading.Lock()
         self._lock = threading.RLock()
         if self._connection is not None:
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._connection))
             self._connection = None
-        self._opened = None
         self._depth = 0

@@ -35,6 +35,8 @@ def resolve(path: object) -> Path:
 def require_ours(path: Path) -> None:
     """Read whose file it is, without a lock, a WAL or a change.
 
+    By SQLite itself, never by open(): it knows which descriptors of the file this process must not close yet.
+
     Raises:
         NotAQueue: not SQLite, or the file of another program.
     """

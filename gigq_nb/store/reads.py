@@ -10,7 +10,7 @@ from typing import Any
 
 from ..errors import InvalidArgument, JobNotFound
 from ..job import BatchRow, Counts, ExecutionRow, JobRow, Options, WorkerRow
-from ..states import JobStatus
+from ..states import JobStatus, Reason
 
 Db = sqlite3.Connection
 
@@ -197,7 +197,16 @@ def batch_ids(db: Db, number: int) -> list[str]:
 def unsuccessful(db: Db, number: int | None, limit: int) -> list[JobRow]:
     """The newest jobs of a batch (or of the queue) that ended badly."""
     if number is None:
-        return _job_rows(db, " where j.reason is not null order by j.seq desc limit ?", (limit,))
+        newest = [
+            seq
+            for reason in Reason
+            for (seq,) in db.execute(
+                "select seq from jobs indexed by jobs_unsuccessful where reason = ? and reason is not null order by seq desc limit ?",
+                (reason.value, limit),
+            )
+        ]
+        chosen = json.dumps(sorted(newest, reverse=True)[:limit])
+        return _job_rows(db, " where j.seq in (select value from json_each(?)) order by j.seq desc", (chosen,))
     return _job_rows(
         db, " where j.batch = ? and +j.reason is not null order by j.seq desc limit ?", (number, limit)
     )

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from gigq_nb import JobQueue, Worker, signing
-from gigq_nb.errors import GigQError, PayloadRefused
+from gigq_nb.errors import NotAQueue, GigQError, PayloadRefused
 from tests.commands.spoken import as_another_user, speak
 
 MAKE = """
@@ -186,7 +186,15 @@ def test_a_file_with_a_trigger_of_its_own_is_refused(theirs: tuple[Path, list[st
     path, _ = theirs
     with sqlite3.connect(path) as db:
         db.execute("create trigger sly after update on jobs begin delete from results; end")
-    with pytest.raises(PayloadRefused, match="trigger sly"):
+    with pytest.raises(NotAQueue, match="trigger 'sly'"):
+        speak("trust", path, "--yes")
+
+
+def test_a_file_with_a_table_of_its_own_is_not_signed(theirs: tuple[Path, list[str]]) -> None:
+    path, _ = theirs
+    with sqlite3.connect(path) as db:
+        db.execute("create table extra (a)")
+    with pytest.raises(PayloadRefused, match="table extra"):
         speak("trust", path, "--yes")
 
 
