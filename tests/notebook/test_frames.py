@@ -679,7 +679,7 @@ def test_a_bound_method_names_its_arguments_without_self(working: JobQueue) -> N
 
     batch = working.map(Model().fit, [0.5])
     assert batch.wait(PATIENCE_S)
-    assert list(batch.frame().columns)[0] == "rate"
+    assert batch.frame().columns[0] == "rate"
 
 
 def test_positional_arguments_beyond_the_known_parameters_are_numbered(working: JobQueue) -> None:
