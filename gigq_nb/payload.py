@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import builtins
 import contextlib
+import functools
 import hashlib
 import inspect
 import io
@@ -21,9 +22,10 @@ import pickle
 import sys
 import threading
 import types
+from collections import ChainMap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import cloudpickle
 from cloudpickle import cloudpickle as _cp
@@ -74,8 +76,34 @@ class Captured:
     size_bytes: int
 
 
+def _reduce_cached(function: Any) -> str | tuple[Any, ...]:
+    """A function with ``@lru_cache`` of a notebook: its function travels, and gets an empty cache of the same size."""
+    name = str(function.__qualname__)
+    if function.__module__ != "__main__" and getattr(sys.modules.get(function.__module__), name, None) is function:
+        return name
+    return _cached_anew, (function.__wrapped__, function.cache_parameters())
+
+
+def _cached_anew(function: Callable[..., Any], parameters: dict[str, Any]) -> Any:
+    return functools.lru_cache(**parameters)(function)
+
+
+class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
+    """cloudpickle's, and cached functions: cloudpickle leaves them to pickle, which finds none of ``__main__``'s."""
+
+    dispatch_table: ClassVar[Any] = ChainMap({functools._lru_cache_wrapper: _reduce_cached}, cloudpickle.Pickler.dispatch_table)
+
+
+def _dumps(value: object) -> bytes:
+    file = io.BytesIO()
+    _Pickler(file, protocol=5).dump(value)
+    return file.getvalue()
+
+
+_MadeOf = tuple[types.CodeType, Any, Any, Any]
 _lock = threading.RLock()
-_packed: dict[int, tuple[Any, Packed]] = {}  # functions that capture nothing: their bytes cannot change
+#: Functions that capture nothing, with all on which that depends: what they are made of, and the names they look up.
+_packed: dict[int, tuple[Any, _MadeOf, set[str], Packed]] = {}
 
 
 def pack_function(function: Callable[..., Any], by_value: Sequence[types.ModuleType] = ()) -> Packed:
@@ -91,11 +119,13 @@ def pack_function(function: Callable[..., Any], by_value: Sequence[types.ModuleT
     """
     with _lock:
         known = _packed.get(id(function))
-        if known is not None and known[0] is function and not by_value:
-            return known[1]
+        if known is not None and known[0] is function and not by_value and _is_as_it_was(function, known[1], known[2]):
+            return known[3]
         try:
             with _modules_by_value(by_value):
-                payload = cloudpickle.dumps(function, protocol=5)
+                payload = _dumps(function)
+        except InvalidType:
+            raise
         except Exception as error:
             raise _refusal(function, error) from error
         if len(payload) > MOST_BYTES:
@@ -114,8 +144,19 @@ def pack_function(function: Callable[..., Any], by_value: Sequence[types.ModuleT
         if _captures_nothing(function) and not by_value:
             if len(_packed) > 256:
                 _packed.clear()
-            _packed[id(function)] = (function, packed)
+            names = _global_names(function.__code__)
+            _packed[id(function)] = (function, _made_of(function), names, packed)
         return packed
+
+
+def _made_of(function: Any) -> _MadeOf:
+    return function.__code__, function.__defaults__, function.__kwdefaults__, function.__closure__
+
+
+def _is_as_it_was(function: Any, made_of: _MadeOf, names: set[str]) -> bool:
+    """No autoreload put other code in its place, and no cell defined meanwhile what it looks up."""
+    same = all(now is then for now, then in zip(_made_of(function), made_of, strict=True))
+    return same and not names & function.__globals__.keys() and not function.__dict__
 
 
 def display_name(function: object) -> str:
@@ -203,7 +244,7 @@ def captured(function: Callable[..., Any]) -> list[Captured]:
     report = []
     for name, kind, value in _variables(function):
         with contextlib.suppress(Exception):
-            report.append(Captured(name, kind, type(value).__name__, len(cloudpickle.dumps(value, protocol=5))))
+            report.append(Captured(name, kind, type(value).__name__, len(_dumps(value))))
     return sorted(report, key=lambda one: -one.size_bytes)
 
 
@@ -240,7 +281,7 @@ def _short(error: BaseException) -> str:
 
 def _pickles(value: object) -> bool:
     try:
-        cloudpickle.dumps(value, protocol=5)
+        _dumps(value)
     except Exception:
         return False
     return True
@@ -312,7 +353,7 @@ def pack_arguments(args: Sequence[Any], kwargs: Mapping[str, Any], *, follow: bo
         with _lock:
             _collector.parents = parents if follow else None
             try:
-                payload = cloudpickle.dumps((tuple(args), dict(kwargs)), protocol=5)
+                payload = _dumps((tuple(args), dict(kwargs)))
             finally:
                 _collector.parents = None
     except Exception as error:
@@ -380,7 +421,7 @@ def pack_variables(values: Mapping[str, Any], namespace: dict[str, Any]) -> tupl
     """
     kept: list[str] = []
     file = io.BytesIO()
-    pickler = cloudpickle.Pickler(file, protocol=5)
+    pickler = _Pickler(file, protocol=5)
     pickler.globals_ref[id(namespace)] = _NotebookGlobals()
     with _lock:
         _collector.kept = kept
@@ -424,7 +465,7 @@ def size_of(value: object, name: str) -> int:
     with _lock:
         _collector.kept = []
         try:
-            cloudpickle.Pickler(counter, protocol=5).dump(value)
+            _Pickler(counter, protocol=5).dump(value)
         except Exception as error:
             place, kind = _culprit(value, name) or (name, type(value).__name__)
             raise NotSerializable(f"{place} ({kind}) cannot leave this process: {_short(error)}") from error
@@ -444,7 +485,7 @@ def pack_value(value: object) -> bytes:
     if type(value) in _ATOMS:
         return pickle.dumps(value, protocol=5)
     with _lock:
-        return cast(bytes, cloudpickle.dumps(value, protocol=5))
+        return _dumps(value)
 
 
 def unpack(payload: bytes | memoryview) -> Any:
@@ -464,7 +505,7 @@ def _make_class(*args: Any) -> type:
     if kwargs.get("__module__") == "__main__" and isinstance(own, type) and own.__module__ == "__main__":
         if tracker is not None and own not in _cp._DYNAMIC_CLASS_TRACKER_BY_CLASS:
             _cp._lookup_class_or_track(tracker, own)
-        return cast(type, own)
+        return own
     return cast(type, _cp._make_skeleton_class(*args))
 
 
@@ -473,14 +514,14 @@ def _make_enum(*args: Any) -> type:
     name, module = args[1], args[4] if len(args) > 4 else None
     own = getattr(sys.modules.get("__main__"), name, None)
     if module == "__main__" and isinstance(own, type) and own.__module__ == "__main__":
-        return cast(type, own)
+        return own
     return cast(type, _cp._make_skeleton_enum(*args))
 
 
 def _set_class_state(obj: type, state: Any) -> type:
     """cloudpickle's ``_class_setstate``, which must not write over a class that stands in."""
     if getattr(sys.modules.get("__main__"), obj.__name__, None) is obj:
-        return obj
+        return obj  # it stands in
     return cast(type, _cp._class_setstate(obj, state))
 
 
