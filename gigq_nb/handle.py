@@ -178,7 +178,7 @@ class JobHandle(str):
     # ------------------------------------------------------------------------------------------ showing
 
     def __repr__(self) -> str:
-        return f"<job {str(self)}>"
+        return f"<job {self!s}>"
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> Any:
         from .notebook.display import mimebundle

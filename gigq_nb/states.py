@@ -21,10 +21,10 @@ COMPLETED is the only end that is never left.
 
 from __future__ import annotations
 
-from enum import Enum
+from enum import StrEnum
 
 
-class JobStatus(str, Enum):
+class JobStatus(StrEnum):
     """The status of a job, stored and shown by its lower-case name; equal to that string."""
 
     PENDING = "pending"
@@ -33,9 +33,6 @@ class JobStatus(str, Enum):
     FAILED = "failed"
     TIMEOUT = "timeout"
     CANCELLED = "cancelled"
-
-    def __str__(self) -> str:
-        return self.value
 
     @property
     def is_final(self) -> bool:
@@ -48,7 +45,7 @@ UNSUCCESSFUL = FINAL - {JobStatus.COMPLETED}
 OPEN = frozenset({JobStatus.PENDING, JobStatus.RUNNING})
 
 
-class Reason(str, Enum):
+class Reason(StrEnum):
     """Why a job or an attempt is not a success."""
 
     ERROR = "error"  # the function raised, or its process died
@@ -59,11 +56,8 @@ class Reason(str, Enum):
     UNSERIALIZABLE = "unserializable"  # it returned what cannot be stored
     DAMAGED = "damaged"  # its payload does not match its signature
 
-    def __str__(self) -> str:
-        return self.value
 
-
-class Outcome(str, Enum):
+class Outcome(StrEnum):
     """How one attempt ended (column ``outcome`` of ``executions``; NULL while it is open)."""
 
     COMPLETED = "completed"
@@ -72,9 +66,6 @@ class Outcome(str, Enum):
     CANCELLED = "cancelled"
     LOST = "lost"  # not charged
     RETURNED = "returned"  # handed back by a worker that stopped; not charged
-
-    def __str__(self) -> str:
-        return self.value
 
 
 _P, _R, _C, _F, _T, _X = JobStatus

@@ -22,8 +22,13 @@ from .store.filesystem import SPILL_BYTES, Spill
 from .store.submissions import NewJob, NewTask
 from .task import Task, refuse_misfit, refuse_uncallable
 
+
+def _nowhere() -> tuple[str | None, str | None]:
+    return None, None
+
+
 #: Tells in which notebook and cell a submit happens; the notebook surface sets it.
-whereabouts: Callable[[], tuple[str | None, str | None]] = lambda: (None, None)
+whereabouts: Callable[[], tuple[str | None, str | None]] = _nowhere
 
 
 class CaptureWarning(UserWarning):
@@ -228,7 +233,7 @@ class Submitter:
                 number = self._numbers.get(task.digest)
                 if number is None:
                     new = task if task.function_size <= SPILL_BYTES else replace(task, function_payload=None)
-                    number = submissions.task_id(db, new, now)
+                    number = submissions.task_id(db, new)
                 numbers[task.digest] = number
             batch_number = None
             if batch is not None:

@@ -104,9 +104,8 @@ class _Reader:
             if handler.type is not None:
                 self.expression(handler.type, sure)
             ends.append(self.block(handler.body, sure | ({handler.name} if handler.name else set())))
-        certain = set.intersection(*ends)
-        self.block(one.finalbody, certain)
-        sure |= certain
+        last = self.block(one.finalbody, set(sure))  # it may run before the body is done
+        sure |= set.intersection(*ends) | last
 
     def case(self, one: ast.match_case, sure: set[str]) -> None:
         for node in ast.walk(one.pattern):

@@ -71,7 +71,7 @@ def _storable(value: Any) -> Any:
         return None
     try:
         payload.size_of(value, "the value of the last line")
-    except Exception as error:  # noqa: BLE001 - pickling runs anybody's code
+    except Exception as error:
         sys.stderr.write(f"[gigq_nb: {error}; it was shown, result() gives None]\n")
         return None
     return value

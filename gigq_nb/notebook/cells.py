@@ -69,7 +69,7 @@ def parser() -> Parser:
 
 def options() -> list[str]:
     """The long options, for completion."""
-    return sorted(name for action in parser()._actions for name in action.option_strings if name.startswith("--"))  # noqa: SLF001 - argparse has no list of its options
+    return sorted(name for action in parser()._actions for name in action.option_strings if name.startswith("--"))
 
 
 def run_cell_magic(line: str, cell: str, shell: Any, queue: JobQueue) -> JobHandle | None:
@@ -123,6 +123,7 @@ def run_cell_magic(line: str, cell: str, shell: Any, queue: JobQueue) -> JobHand
             f"; starts after {len(parents)} other job{'s'[: len(parents) - 1]}" if parents else ""
         )
         returns.tell(first + coming, display_id)
+    comings.gave(job, luggage.promised)
     if outs:
         comings.expect(job, name, outs, (display_id, first) if display_id else None)
     return None if args.quiet else job

@@ -73,6 +73,7 @@ class Returns:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._depth = 1  # a cell runs: the one that made this
         self._unsaid: list[str] = []
+        self._givers: dict[str, tuple[str, ...]] = {}
         self._closed = False
         for event in ("pre_execute", "post_execute", "pre_run_cell", "post_run_cell"):
             shell.events.register(event, getattr(self, f"_{event}"))
@@ -87,6 +88,11 @@ class Returns:
             with contextlib.suppress(GigQError), job.queue._database.write(durable=False) as db:
                 outs.promise(db, str(job), notebook, names)
         self._await(job, title, names, line)
+
+    def gave(self, job: JobHandle, givers: Sequence[str]) -> None:
+        """These jobs bring what ``job`` takes along: who waits for it gets their variables, too."""
+        if givers:
+            self._givers[str(job)] = tuple(givers)
 
     def resume(self, queue: JobQueue) -> None:
         """After a restart: await what the cells of this notebook promised before."""
@@ -193,8 +199,8 @@ class Returns:
 
     def _arrived(self, job: JobHandle) -> None:
         """Somebody waited for this job: its variables come at once, also in the middle of a cell."""
-        if str(job) in self._promises and threading.current_thread() is threading.main_thread():
-            self._bring_back([str(job)])
+        if threading.current_thread() is threading.main_thread():
+            self._bring_back([one for one in (*self._givers.pop(str(job), ()), str(job)) if one in self._promises])
             unsaid, self._unsaid = self._unsaid, []
             for line in unsaid:
                 _say(line)

@@ -7,7 +7,7 @@ another. Running, packing the result and sending it fail differently and stand i
 
 from __future__ import annotations
 
-import _signal  # signal.getsignal wraps each answer in an enum, which costs more than the question
+import _signal  # type: ignore[import-not-found]  # signal.getsignal wraps each answer in an enum: dearer than the question
 import contextlib
 import ctypes
 import faulthandler
@@ -311,7 +311,7 @@ class Child:
         self.out = _stream(1)
         self.err = _stream(2)
         sys.stdout, sys.stderr = self.out, self.err
-        sys.__stdout__, sys.__stderr__, sys.__stdin__ = self.out, self.err, sys.stdin
+        sys.__stdout__, sys.__stderr__, sys.__stdin__ = self.out, self.err, sys.stdin  # type: ignore[misc]
 
     def descriptors_in_place(self) -> bool:
         try:

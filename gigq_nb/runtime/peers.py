@@ -85,7 +85,7 @@ class Neighbours:
         found = []
         for one in self.watched.values():
             alive = processes.is_alive(one.peer.process)
-            if alive is False or now_s - one.since_s > self.lease_s and now_s - self.seen_s < MOST_GAP_S:
+            if alive is False or (now_s - one.since_s > self.lease_s and now_s - self.seen_s < MOST_GAP_S):
                 found.append(one.peer)
                 if one.pidfd is not None and alive is False:  # it would ring until the file can be written
                     self.runner.unlisten(one.pidfd)

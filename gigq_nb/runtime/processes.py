@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import functools
 import os
 import signal
@@ -152,3 +153,11 @@ def memory_bytes(pid: int) -> int:
             fields = file.read().split()
             pages += int(fields[1]) - int(fields[2])
     return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def set_subreaper(on: bool) -> bool:
+    """Make this process the one that inherits the orphans of its descendants, or not (prctl(2)). Returns what it was."""
+    libc, was = ctypes.CDLL(None, use_errno=True), ctypes.c_int(0)
+    libc.prctl(37, ctypes.byref(was), 0, 0, 0)
+    libc.prctl(36, int(on), 0, 0, 0)
+    return bool(was.value)

@@ -25,21 +25,6 @@ class LoadedTask:
     options: Options
 
 
-@dataclass(slots=True)
-class Assignment:
-    """A claimed job on its way through a child. Times are monotonic."""
-
-    claim: Claim
-    task: LoadedTask
-    arguments: bytes
-    parents: bytes
-    cost_s: float | None
-    sent: bool = False
-    log: LogBuffer = field(default_factory=lambda: LogBuffer())
-    outputs: OutputBuffer = field(default_factory=lambda: OutputBuffer())
-    marked_started: bool = False
-
-
 class LogBuffer:
     """What an attempt printed since the last look: bounded, with the beginning and the end kept."""
 
@@ -104,6 +89,21 @@ class OutputBuffer:
         changed = [(place, self.bundles[place]) for place in sorted(self.changed)]
         self.changed, self.shorter = set(), False
         return len(self.bundles), changed
+
+
+@dataclass(slots=True)
+class Assignment:
+    """A claimed job on its way through a child. Times are monotonic."""
+
+    claim: Claim
+    task: LoadedTask
+    arguments: bytes
+    parents: bytes
+    cost_s: float | None
+    sent: bool = False
+    log: LogBuffer = field(default_factory=LogBuffer)
+    outputs: OutputBuffer = field(default_factory=OutputBuffer)
+    marked_started: bool = False
 
 
 @dataclass(slots=True)

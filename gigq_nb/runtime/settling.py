@@ -47,10 +47,10 @@ class Settlements:
             return ending
         ending.reason = Reason.TIMEOUT if one.outcome is Outcome.TIMEOUT else Reason(error["reason"] or "error")
         kind = error["type"] or ("gigq_nb.errors.JobTimeout" if one.outcome is Outcome.TIMEOUT else "gigq_nb.errors.JobFailed")
-        signature = (
-            payload.sign(self.key, payload.SLOT_ERROR, f"{claim.id} {claim.token}", one.exception) if one.exception else None
-        )
-        ending.failure = Failure(kind, error["message"] or kind, error["traceback"], one.exception or None, signature)
+        ending.failure = Failure(kind, error["message"] or kind, error["traceback"])
+        if one.exception:
+            ending.failure.payload = one.exception
+            ending.failure.signature = payload.sign(self.key, payload.SLOT_ERROR, f"{claim.id} {claim.token}", one.exception)
         policy = task.options.retry
         curable = ending.reason is not Reason.UNSERIALIZABLE and (one.outcome is Outcome.TIMEOUT or policy.covers(error["types"]))
         if curable and claim.attempts < claim.max_attempts:

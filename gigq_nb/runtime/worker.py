@@ -9,18 +9,16 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
 import sys
-import threading
 import time
 import uuid
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from .. import payload
-from ..errors import GigQError, QueueBusy, QueueFull, QueueReadOnly, QueueReplaced
+from ..errors import GigQError, QueueBusy, QueueFull, QueueReplaced
 from ..failpoints import failpoint
 from ..job import Options
 from ..policies import duration_s, whole_number
@@ -34,19 +32,35 @@ from .bell import PEERS, WORK, Bell, now_ms
 from .claiming import Claims
 from .local import LocalRunner
 from .peers import LEASE_S, Neighbours
-from .runner import Finished
+from .presence import NOBODY, Presence
+from .reports import FLUSH_S, Reports
+from .runner import Assignment, Finished
 from .settling import Settlements
+from .signals import StopSignals
 
 BEAT_S = 2.0
 LINGER_S = 5.0
-NOBODY = "no kernel was alive and nothing was open"
 STOP_GRACE_S = 10.0
 BUSY_S = 0.25
-FLUSH_S = 0.25
 GROUP_S = 0.0015
 CHECKPOINT_BYTES = 4 * 2**20
-KEEP_LOG_BYTES, HEAD_LOG_BYTES = 1024 * 1024, 256 * 1024
 log = logging.getLogger("gigq_nb.worker")
+
+
+@dataclass(slots=True)
+class _Round:
+    """What one transaction of the worker is about."""
+
+    endings: list[Ending]
+    homeless: list[Assignment]
+    dead: list[workers.Peer]
+    born: list[tuple[int, int]]
+    gone: list[tuple[int, int]]
+    beat: bool
+    late: list[Ending] = field(default_factory=list)
+    claims: list[Claim] = field(default_factory=list)
+    stops: set[int] = field(default_factory=set)
+    said: str | None = None
 
 
 class Worker:
@@ -107,17 +121,14 @@ class Worker:
         self._unspilled: list[Finished] = []
         self._spill_again_s = 0.0
         self._runtimes: list[int] = []
-        self._runtimes_read_s = 0.0
         self._look = True
         self._next_due_ms: int | None = None
         self._beat_s = 0.0
-        self._flush_s = 0.0
         self._looked_s = 0.0
         self._wrote_s = 0.0
         self._rung = False
         self._retry_write_s = 0.0
         self._why: str | None = None
-        self._idle_since_s: float | None = None
         self._stopping: str | None = None
         self._stop_end_s = 0.0
         self._ready: Callable[[], None] | None = None
@@ -125,13 +136,12 @@ class Worker:
         self._claimed = 0
         self._check_requests = True
         self._clock_offset_s = 0.0
-        self._logs: dict[int, tuple[str, int]] = {}
 
     # ------------------------------------------------------------------------------------------ life
 
     def start(self) -> None:
         """Work until stopped (Ctrl-C, SIGTERM, :meth:`stop`, ``%gigq worker stop``). Blocks."""
-        with _Signals(self):
+        with StopSignals(self):
             self._open()
             try:
                 while not self._turn():
@@ -173,6 +183,7 @@ class Worker:
         self.runner = LocalRunner(self.concurrency, self.worker_id, alone=self.alone)
         self.runner.listen(self.ear.fileno())
         self.neighbours = Neighbours(self.runner, self.lease_s)
+        self._reports = Reports(self.runner, self.settlements)
         self._register()
         self.runner.fill()
         self._look = True
@@ -190,6 +201,7 @@ class Worker:
                 terminal=self.terminal, log=self.log_file, now=now, key_id=self.key_id, any_prefix=self.any_environment,
             )  # fmt: skip
             transitions.promote(db, now)
+        self._presence = Presence(self.database, self.number, self.linger_s)
         self.runner.worker_name = processes.mark_of(processes.me(), self.number, self.path)
         log.info(
             "worker %s (%d) started: pid %d, %d children, %s",
@@ -232,7 +244,7 @@ class Worker:
         self.database.close()
         log.info("worker %s ended: %s", self.worker_id, self._why or "stopped")
         # It may be started again, as GigQ's can.
-        self._stopping, self._stop_end_s, self._why, self._idle_since_s = None, 0.0, None, None
+        self._stopping, self._stop_end_s, self._why = None, 0.0, None
 
     # ------------------------------------------------------------------------------------------ one turn
 
@@ -264,8 +276,7 @@ class Worker:
         for one in waiting:
             try:
                 self._endings.append(self.settlements.ending(one))
-                if one.assignment.log:
-                    self._logs[one.assignment.claim.token] = one.assignment.log.take()
+                self._reports.keep_last_words(one)
             except (OSError, QueueFull) as error:
                 log.warning("the result of %s is kept until it can be stored: %s", one.assignment.claim.id, error)
                 self._unspilled.append(one)
@@ -327,93 +338,98 @@ class Worker:
             or self._check_requests
             or self.neighbours.stale
             or (self._look and self.runner.room() and not self._stopping)
-            or (now_s >= self._flush_s and self._has_news())
+            or (now_s >= self._reports.due_s and self._reports.has_news())
         )
-
-    def _has_news(self) -> bool:
-        assert self.runner is not None
-        self.runner.look_how_far()
-        if self.runner.progress:
-            return True
-        return any(one.log or one.outputs or not one.marked_started for _, one, _ in self.runner.active())
 
     def _write(self, dead: list[workers.Peer]) -> None:
         """One transaction: settle, hand back, beat, rescue, claim. Then tell whom it concerns, and send what was claimed."""
-        assert self.runner is not None and self._bell is not None and self.neighbours is not None
-        runner, now, now_s = self.runner, now_ms(), time.monotonic()
-        homeless = runner.take_back()
-        dead = [peer for peer in dead if self.neighbours.end_children(self.database, peer)]
-        endings, born, gone = self._endings, list(runner.born), list(runner.gone)
-        beat = now_s >= self._beat_s
-        claims: list[Claim] = []
-        said: str | None = None
-        stops: set[int] = set()
-        with self.database.write(durable=bool(endings or dead), busy_s=BUSY_S) as db:
+        assert self.runner is not None and self.neighbours is not None
+        began_s = time.monotonic()
+        this = _Round(
+            endings=self._endings,
+            homeless=self.runner.take_back(),
+            dead=[peer for peer in dead if self.neighbours.end_children(self.database, peer)],
+            born=list(self.runner.born),
+            gone=list(self.runner.gone),
+            beat=began_s >= self._beat_s,
+        )
+        with self.database.write(durable=bool(this.endings or this.dead), busy_s=BUSY_S) as db:
             now = now_ms()  # after the wait for the lock: what one worker ends, another begins later
-            late = transitions.settle(db, self.number, endings)
-            for one in endings:
-                self._store_log(db, one.claim.token, self._logs.get(one.claim.token))
-            if homeless:
-                transitions.hand_back(db, self.number, [one.claim for one in homeless], now)
-            for pid, birth in born:
-                workers.add_child(db, self.number, pid, birth)
-            for pid, birth in gone:
-                workers.remove_child(db, self.number, pid, birth)
-            if beat:
-                workers.beat(db, self.number, now)
-            said = workers.asked(db, self.number)  # each time: who was taken for dead must not claim
-            if self._check_requests or beat:
-                stops = workers.cancelling_tokens(db, self.number)
-            for peer in dead:
-                if said != "gone":
-                    saved = workers.rescue(db, peer, now, "its worker died")
-                    log.warning("worker %s is dead; %d running job(s) go back to the queue", peer.name, saved)
-                    self._look = True
-            if beat or self.neighbours.stale or dead:
-                self.neighbours.see(workers.peers(db, self.number), committed=True)
-                self._read_runtimes(db)
-            if now_s >= self._flush_s or (endings and runner.progress):
-                self._flush(db, now)
-            self._look = self._look or any(one.retry_in_ms for one in endings)
-            if not self._stopping and said is None:
-                claims = self._claim(db, now)
-            if endings:
+            self._write_ends(db, this, now)
+            self._write_presence(db, this, now)
+            if began_s >= self._reports.due_s or (this.endings and self.runner.progress):
+                self._reports.write(db, now)
+            if not self._stopping and this.said is None:
+                this.claims = self._claim(db, now)
+            if this.endings:
                 failpoint("before_commit")
-        if endings:
+        if this.endings:
             failpoint("after_commit")
-        for one in endings:
-            self._logs.pop(one.claim.token, None)
-        del runner.homeless[: len(homeless)]
-        self._endings = []
-        self._wrote_s, self._rung = time.monotonic(), False
-        self._check_requests = False
-        for one in late:
-            log.warning("attempt %d of job %s was ended by somebody else; its result is dropped", one.claim.n, one.claim.id)
-        runner.recorded([pid for pid, _ in born])
-        if self._ready is not None:
-            self._ready, ready = None, self._ready
-            ready()
-        del runner.born[: len(born)]
-        del runner.gone[: len(gone)]
-        if endings or homeless or dead:
-            self._bell.ring("k")
-        if dead or homeless:
-            self._bell.ring("w")
-        if beat:
-            self._beat_s = now_s + BEAT_S
-        if claims:
+        self._committed(this)
+        if this.beat:
+            self._beat_s = began_s + BEAT_S
+        if this.claims:
             failpoint("after_claim")
-        if said == "gone" or (time.monotonic() - now_s > self.lease_s / 3 and self._was_taken_for_dead()):
+        if this.said == "gone" or (time.monotonic() - began_s > self.lease_s / 3 and self._was_taken_for_dead()):
             self._start_over()
             return
-        if said is not None:
-            self._stopping = "now" if said == "now" else self._stopping or "gently"
-        self._send_on(claims)
-        for token in stops:
+        if this.said is not None:
+            self._stopping = "now" if this.said == "now" else self._stopping or "gently"
+        self._send_on(this.claims)
+        for token in this.stops:
             options = self._options_of(token)
-            runner.stop(token, Outcome.CANCELLED, options.grace_s if options else 2.0)
-        if beat:
+            self.runner.stop(token, Outcome.CANCELLED, options.grace_s if options else 2.0)
+        if this.beat:
             self._housekeeping()
+
+    def _write_ends(self, db: Any, this: _Round, now: int) -> None:
+        """What is over, what was not begun after all, and which children came and went."""
+        this.late = transitions.settle(db, self.number, this.endings)
+        self._reports.write_last_words(db, this.endings)
+        if this.homeless:
+            transitions.hand_back(db, self.number, [one.claim for one in this.homeless], now)
+        for pid, birth in this.born:
+            workers.add_child(db, self.number, pid, birth)
+        for pid, birth in this.gone:
+            workers.remove_child(db, self.number, pid, birth)
+        self._look = self._look or any(one.retry_in_ms for one in this.endings)
+
+    def _write_presence(self, db: Any, this: _Round, now: int) -> None:
+        """The beat, what was asked of this worker, and what dead neighbours left."""
+        assert self.neighbours is not None
+        if this.beat:
+            workers.beat(db, self.number, now)
+        this.said = workers.asked(db, self.number)  # each time: who was taken for dead must not claim
+        if self._check_requests or this.beat:
+            this.stops = workers.cancelling_tokens(db, self.number)
+        for peer in this.dead:
+            if this.said != "gone":
+                saved = workers.rescue(db, peer, now, "its worker died")
+                log.warning("worker %s is dead; %d running job(s) go back to the queue", peer.name, saved)
+                self._look = True
+        if this.beat or self.neighbours.stale or this.dead:
+            self.neighbours.see(workers.peers(db, self.number), committed=True)
+            self._read_runtimes(db)
+
+    def _committed(self, this: _Round) -> None:
+        """It is in the file: forget what was written, and tell whom it concerns."""
+        assert self.runner is not None and self._bell is not None
+        self._reports.forget(this.endings)
+        self._endings = []
+        self._wrote_s, self._rung, self._check_requests = time.monotonic(), False, False
+        for one in this.late:
+            log.warning("attempt %d of job %s was ended by somebody else; its result is dropped", one.claim.n, one.claim.id)
+        self.runner.recorded([pid for pid, _ in this.born])
+        del self.runner.homeless[: len(this.homeless)]
+        del self.runner.born[: len(this.born)]
+        del self.runner.gone[: len(this.gone)]
+        ready, self._ready = self._ready, None
+        if ready is not None:
+            ready()
+        if this.endings or this.homeless or this.dead:
+            self._bell.ring("k")
+        if this.dead or this.homeless:
+            self._bell.ring("w")
 
     def _was_taken_for_dead(self) -> bool:
         """Frozen since the claim, for long enough that its jobs may run elsewhere: look again before they are started."""
@@ -432,7 +448,7 @@ class Worker:
 
     def _claim(self, db: Any, now: int) -> list[Claim]:
         assert self.runner is not None
-        if self._next_due_ms is not None and now >= self._next_due_ms or self._look:
+        if self._look or (self._next_due_ms is not None and now >= self._next_due_ms):
             self._next_due_ms = transitions.promote(db, now, stepped=self._clock_stepped())
         room = self.runner.room()
         if self._limit is not None:
@@ -464,33 +480,6 @@ class Worker:
 
     # ------------------------------------------------------------------------------------------ while jobs run
 
-    def _flush(self, db: Any, now: int) -> None:
-        """Logs, outputs, progress and true start times of what runs, a few times a second at most."""
-        assert self.runner is not None
-        self._flush_s = time.monotonic() + FLUSH_S
-        starts = []
-        for _, one, since in self.runner.active():
-            if not one.marked_started:
-                one.marked_started = True
-                starts.append((now - (time.monotonic_ns() - since) // 1_000_000, one.claim.token))
-            if one.log:
-                self._store_log(db, one.claim.token, one.log.take())
-            if one.outputs:
-                n, changed = one.outputs.take()
-                workers.set_outputs(db, one.claim.token, n, self.settlements.signed_outputs(one.claim, changed))
-        if starts:
-            workers.mark_started(db, self.number, starts)
-        if self.runner.progress:
-            for token, (done, total, text) in self.runner.progress.items():
-                workers.set_progress(db, token, done, total, text, now)
-            self.runner.progress.clear()
-
-    def _store_log(self, db: Any, token: int, taken: tuple[str, int] | None) -> None:
-        if taken is not None:
-            workers.add_log(db, token, taken[0], KEEP_LOG_BYTES, HEAD_LOG_BYTES)
-            if taken[1]:
-                workers.drop_from_log(db, token, taken[1])
-
     def _housekeeping(self) -> None:
         """After a beat: the WAL, silent neighbours, and whether anybody still needs this worker."""
         assert self.neighbours is not None
@@ -504,34 +493,10 @@ class Worker:
             return
         if not self.terminal and not self._stopping:
             try:
-                self._leave_if_unneeded()
+                if self._presence.is_unneeded(self._runtimes):
+                    self._why, self._stopping = NOBODY, "gently"
             except (QueueBusy, QueueFull) as error:
                 log.info("not looked whether anybody needs this worker: %s", error)
-
-    def _leave_if_unneeded(self) -> None:
-        with self.database.read() as db:
-            busy = workers.has_work_for(db, self._runtimes)
-            known = workers.kernels(db)
-        alive = [one for one in known if processes.is_alive(one) is not False]
-        dead = [one for one in known if one not in alive]
-        if dead:
-            with self.database.write(durable=False, busy_s=BUSY_S) as db:
-                for one in dead:
-                    workers.forget_kernel(db, one, now_ms())
-        if alive or busy:
-            self._idle_since_s = None
-            why = f"serves {len(alive)} notebook kernel(s)" if alive else "no kernel is alive, but jobs are open"
-        else:
-            now_s = time.monotonic()
-            self._idle_since_s = self._idle_since_s or now_s
-            why = "no kernel is alive and nothing is open: ends soon"
-            if now_s - self._idle_since_s >= self.linger_s:
-                self._why = NOBODY
-                self._stopping = "gently"
-        if why != self._why and not self._stopping:
-            self._why = why
-            with self.database.write(durable=False, busy_s=BUSY_S) as db:
-                workers.set_why(db, self.number, why)
 
     # ------------------------------------------------------------------------------------------ endings of its own
 
@@ -550,8 +515,7 @@ class Worker:
                     workers.set_state(db, self.number, "stopping", now_ms(), self._why)
             except (QueueBusy, QueueFull, QueueReplaced) as error:
                 log.warning("could not say in the file that this worker stops: %s", error)
-            for child in self.runner.children.values():
-                self.runner._reclaim(child, child.running()[0])
+            self.runner.take_unread()
         if self._stopping == "now":
             self._stop_end_s = min(self._stop_end_s, now_s)
         if now_s >= self._stop_end_s:
@@ -568,7 +532,7 @@ class Worker:
         assert self.runner is not None and self.neighbours is not None
         log.warning("this worker was taken for dead; its jobs went to others. It starts over")
         self.runner.drop_all()
-        self._endings, self._unspilled, self._logs = [], [], {}
+        self._endings, self._unspilled = [], []
         self.claims.forget()
         self.neighbours.forget_all()
         self._register()
@@ -582,7 +546,7 @@ class Worker:
         assert self.runner is not None
         log.error("%s", error)
         self.runner.drop_all()
-        self._endings, self._logs = [], {}
+        self._endings, self._unspilled = [], []
         self.claims.forget()
         self.database.close()
         self.database = Database(self.path, create=False, keep=True)
@@ -597,26 +561,3 @@ class Worker:
             self.runner.unlisten(self.ear.fileno())
             self.ear.close()
             self._bell.close()
-
-
-class _Signals:
-    """SIGINT and SIGTERM ask a worker to stop while it runs in the main thread."""
-
-    def __init__(self, worker: Worker) -> None:
-        self.worker = worker
-        self.before: dict[int, Any] = {}
-
-    def __enter__(self) -> None:
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self.before[number] = signal.signal(number, self.handle)
-
-    def handle(self, _number: int, _frame: FrameType | None) -> None:
-        self.worker.stop()
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self.before.items():
-            signal.signal(number, handler)
-
-
-__all__ = ["QueueReadOnly", "Worker"]

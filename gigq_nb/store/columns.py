@@ -4,7 +4,7 @@ A row that is fetched becomes a tuple of Python objects, at 0.1 us and 50 bytes 
 thousand rows into one text a column, which numpy reads at 15 ns a value: a million jobs in a second. What is read is
 one consistent view of the file, and nothing is unpickled.
 """
-# ruff: noqa: S608 - statements are put together from this file's constants and the conditions of reads.py; values are bound
+
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ def prune(db: sqlite3.Connection, statuses: Sequence[str], before: int | None) -
     db.execute("create temp table if not exists doomed (seq integer primary key)")
     db.execute("delete from temp.doomed")
     db.execute(
-        f"insert into temp.doomed select seq from jobs j where j.status in ({marks}) and (? is null or j.finished_at < ?)",  # noqa: S608 - marks only
+        f"insert into temp.doomed select seq from jobs j where j.status in ({marks}) and (? is null or j.finished_at < ?)",
         (*statuses, before, before),
     )
     while db.execute(

@@ -104,7 +104,7 @@ def jobs(
 def ids(db: Db, *, status: Sequence[str] = (), notebook: str | None = None) -> list[str]:
     """The ids of jobs by status and notebook, the oldest first."""
     where, values = conditions(status=status, notebook=notebook)
-    return [row[0] for row in db.execute(f"select j.id from jobs j{where} order by j.seq", values)]  # noqa: S608
+    return [row[0] for row in db.execute(f"select j.id from jobs j{where} order by j.seq", values)]
 
 
 def conditions(

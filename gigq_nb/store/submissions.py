@@ -64,7 +64,7 @@ def runtime_id(db: Db, key_id: str, python: str, prefix: str) -> int:
     return int(row[0])
 
 
-def task_id(db: Db, task: NewTask, now: int) -> int:
+def task_id(db: Db, task: NewTask) -> int:
     """The number of a task; it and its function are stored when they are new.
 
     Raises:

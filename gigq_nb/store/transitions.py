@@ -203,7 +203,7 @@ def _end_badly(db: Db, one: Ending, moved: Counter[tuple[int | None, str]]) -> N
         moved[claim_.batch, "pending"] += 1
         delayed = one.retry_in_ms > 0
         db.execute(
-            "update jobs set status = 'pending', execution = null, started_at = null, attempts = attempts - ?,"  # noqa: S608
+            "update jobs set status = 'pending', execution = null, started_at = null, attempts = attempts - ?,"
             f" losses = losses + ?, run_at = ?, backoff_ms = ?, waiting_on = {_OPEN_PARENTS} where seq = ?",
             (
                 int(not charged),
@@ -275,7 +275,7 @@ def hand_back(db: Db, worker: int, claims: Sequence[Claim], now: int) -> None:
             upstream(db, [one.seq], now, moved)
             continue
         db.execute(
-            "update jobs set status = 'pending', execution = null, started_at = null, attempts = attempts - 1, runs = runs - 1,"  # noqa: S608
+            "update jobs set status = 'pending', execution = null, started_at = null, attempts = attempts - 1, runs = runs - 1,"
             f" waiting_on = {_OPEN_PARENTS} where seq = ?",
             (one.seq,),
         )
@@ -292,11 +292,11 @@ def cancel(db: Db, ids: Sequence[str], now: int) -> dict[str, bool]:
     """Cancel jobs. Returns for each id whether it is or will be cancelled; unknown ids are left out."""
     moved: Counter[tuple[int | None, str]] = Counter()
     said: dict[str, bool] = {}
-    for job_id, seq, status, batch in db.execute(
+    for job_id, seq, was, batch in db.execute(
         "select id, seq, status, batch from jobs where id in (select value from json_each(?))", (json.dumps(list(ids)),)
     ).fetchall():
         # A row fetched above may have been settled by an earlier turn of this very loop (downstream of it).
-        status = db.execute("select status from jobs where seq = ?", (seq,)).fetchone()[0]
+        status = was if was != "pending" else db.execute("select status from jobs where seq = ?", (seq,)).fetchone()[0]
         said[job_id] = status in ("pending", "running", "cancelled")
         if status == "pending":
             db.execute(
@@ -313,7 +313,7 @@ def cancel(db: Db, ids: Sequence[str], now: int) -> dict[str, bool]:
 
 
 # failed, timeout, cancelled -> pending: one more attempt at least, and what 'upstream' cancelled comes back with it.
-def retry(db: Db, ids: Sequence[str], now: int) -> list[str]:
+def retry(db: Db, ids: Sequence[str], now: int) -> list[str]:  # noqa: ARG001 - every move is told the time
     """Revive jobs. Returns the revived ids, dependants included; final successes and open jobs are left alone.
 
     Raises:
@@ -359,7 +359,7 @@ def _revive_below(db: Db, frontier: list[int], moved: Counter[tuple[int | None, 
         for seq, _ in comes_back:
             _revive(db, seq, moved)
         db.execute(
-            f"update jobs set waiting_on = {_OPEN_PARENTS} where status = 'pending' and seq in"  # noqa: S608 - a constant
+            f"update jobs set waiting_on = {_OPEN_PARENTS} where status = 'pending' and seq in"
             " (select child from edges where parent in (select value from json_each(?)))",
             (below,),
         )

@@ -179,7 +179,7 @@ def cancelling_tokens(db: Db, worker: int) -> set[int]:
     }
 
 
-def mark_started(db: Db, worker: int, starts: Sequence[tuple[int, int]]) -> None:
+def mark_started(db: Db, starts: Sequence[tuple[int, int]]) -> None:
     """(started_at, token) of attempts that run for longer than a moment."""
     db.executemany("update executions set started_at = ? where id = ? and outcome is null", starts)
     db.executemany("update jobs set started_at = ? where execution = ?", starts)

@@ -328,7 +328,7 @@ def test_the_start_that_was_known_before_a_rescue_stays(rig: Rig) -> None:
     job = rig.submit()
     claim = rig.claim_one()
     with rig.write() as db:
-        workers.mark_started(db, rig.worker, [(START_MS + 7, claim.token)])
+        workers.mark_started(db, [(START_MS + 7, claim.token)])
     rig.rescue(rig.worker)
     with rig.database.read() as db:
         assert [one.started_at for one in reads.executions(db, job)] == [START_MS + 7]
