@@ -13,8 +13,7 @@ import pytest
 from gigq_nb import JobQueue, signing
 from gigq_nb.commands import checks
 from gigq_nb.commands.checks import BROKEN, FINE, NOTE, WARNING
-from gigq_nb.store import health
-from gigq_nb.store import filesystem
+from gigq_nb.store import filesystem, health
 from gigq_nb.store.filesystem import Spill
 from tests.commands.spoken import as_another_user, speak, wait_until
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from gigq_nb import JobQueue, Worker, signing
-from gigq_nb.errors import NotAQueue, GigQError, PayloadRefused
+from gigq_nb.errors import GigQError, NotAQueue, PayloadRefused
 from tests.commands.spoken import as_another_user, speak
 
 MAKE = """
