@@ -88,6 +88,7 @@ class ChildProcess:
     logged: int = 0
     waiting_ns: int = 0
     far_n: int = 0
+    long: int = 0
 
     @property
     def pid(self) -> int:
@@ -111,7 +112,11 @@ class ChildProcess:
         self.reserved_s = 0.0
 
     def load_s(self) -> float:
-        """Seconds of work before it; endless where a job of unknown length stands."""
+        """Seconds of work before it; endless where a job of unknown length stands, or one that turned out long."""
+        if self.long:
+            if self.running()[0] == self.long:
+                return UNKNOWN_S
+            self.long = 0
         return self.queue.load_s + self.reserved_s
 
     @property

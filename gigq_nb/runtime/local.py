@@ -332,6 +332,8 @@ class LocalRunner:
                 continue
             options = one.task.options
             ran_s = (now_ns - since) / 1e9
+            if ran_s > AHEAD_S:
+                child.long = token
             if options.timeout_s is not None and ran_s > options.timeout_s:
                 why = f"ran longer than its timeout of {options.timeout_s:g} s; its processes were ended"
                 self._doom(child, Doom(token, Outcome.TIMEOUT, why, options.grace_s, since + int(options.timeout_s * 1e9)))

@@ -534,6 +534,7 @@ class Worker:
         self.runner.drop_all()
         self._endings, self._unspilled = [], []
         self.claims.forget()
+        self._reports = Reports(self.runner, self.settlements)
         self.neighbours.forget_all()
         self._register()
         self.runner.born.clear()

@@ -186,7 +186,7 @@ def mark_started(db: Db, starts: Sequence[tuple[int, int]]) -> None:
 
 
 def add_log(db: Db, token: int, text: str, keep_bytes: int, head_bytes: int) -> None:
-    """Append to the log of an attempt; what is over ``keep_bytes`` goes from behind the first ``head_bytes``."""
+    """Append to the log of an attempt; what is over ``keep_bytes`` goes from behind the part that has byte ``head_bytes``."""
     if db.execute("select 1 from executions where id = ?", (token,)).fetchone() is None:
         return
     part = db.execute("select coalesce(max(part), 0) + 1 from logs where execution = ?", (token,)).fetchone()[0]
@@ -197,11 +197,12 @@ def add_log(db: Db, token: int, text: str, keep_bytes: int, head_bytes: int) -> 
     for number, size in sizes[:-1]:
         if over <= 0:
             break
-        before += size
-        if before > head_bytes:
-            db.execute("delete from logs where execution = ? and part = ?", (token, number))
-            db.execute("update executions set log_dropped = log_dropped + ? where id = ?", (size, token))
-            over -= size
+        if before < head_bytes:
+            before += size
+            continue
+        db.execute("delete from logs where execution = ? and part = ?", (token, number))
+        db.execute("update executions set log_dropped = log_dropped + ? where id = ?", (size, token))
+        over -= size
 
 
 def drop_from_log(db: Db, token: int, dropped: int) -> None:
