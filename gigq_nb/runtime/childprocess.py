@@ -24,6 +24,7 @@ MOST_KNOWN_BYTES = 256 * 2**20
 MARK_VARIABLE = "GIGQ_NB_CHILD"
 _ENTRY = "import sys; sys.path.append({path!r}); from gigq_nb.runtime.child import main; main(sys.argv[1:])"
 _LOG_PIPE_BYTES = 1024 * 1024
+_UNDECIDED_BYTES = 64 * 1024
 
 
 @dataclass(slots=True)
@@ -155,6 +156,7 @@ class ChildProcess:
         printed = False
         budget = 2 * _LOG_PIPE_BYTES  # all that was in the pipe when we were called; who prints on must not keep us here
         while budget > 0:
+            before = self.running()[0]
             try:
                 data = os.read(self.log, _LOG_PIPE_BYTES)
             except BlockingIOError:
@@ -180,10 +182,11 @@ class ChildProcess:
             keep = len(data) - at if at >= 0 else next((n for n in range(15, 0, -1) if data.endswith(self.nonce[:n])), 0)
             if keep:
                 data, self.rest = data[:-keep], data[-keep:]
-            if data:
-                target = self._printing()
-                if target is not None:
-                    target.log.add(data)
+            if data and not before and not self.running()[0]:
+                # Between two jobs: of what has just ended, and its mark is on its way; or of what the last one left running.
+                self.rest = (data + self.rest)[-_UNDECIDED_BYTES:]
+            elif data and (target := self._printing()) is not None:
+                target.log.add(data)
         return printed
 
     def _printing(self) -> Assignment | None:
