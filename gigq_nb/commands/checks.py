@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .. import __version__, signing
+from .. import signing
 from ..errors import GigQError
 from ..runtime import bell, launcher, processes
 from ..runtime.peers import LEASE_S
@@ -53,7 +53,7 @@ def machine() -> Iterator[Finding]:
     yield Finding(
         level=FINE,
         about="versions",
-        says=f"gigq_nb {__version__}, Python {platform.python_version()} in {sys.prefix}, SQLite {text}",
+        says=f"gigq_nb {metadata.version('gigq-nb')}, Python {platform.python_version()} in {sys.prefix}, SQLite {text}",
     )
     if not sys.platform.startswith("linux"):
         yield Finding(

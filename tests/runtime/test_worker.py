@@ -528,7 +528,7 @@ def test_a_timeout_counts_from_the_start_of_the_function_and_leaves_time_for_a_r
 
 def test_a_timeout_is_told_as_one(queue: JobQueue, worker: WorkerHandle) -> None:
     job = queue.submit(task(timeout=0.2)(time.sleep), 60)
-    with pytest.raises(JobTimeout, match="timeout of 0.2 s"):
+    with pytest.raises(JobTimeout, match=r"timeout of 0\.2 s"):
         job.result(LIMIT_S)
 
 
