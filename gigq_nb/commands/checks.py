@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,7 @@ from .. import signing
 from ..errors import GigQError
 from ..runtime import bell, launcher, processes
 from ..runtime.peers import LEASE_S
-from ..store import health, pruning, reads, signatures, workers
+from ..store import health, pruning, reads, schema, signatures, workers
 from ..store.filesystem import NETWORK, Spill
 from . import trusting
 from .terminal import ago_text, visible_line
@@ -188,7 +189,7 @@ def file(queue: JobQueue) -> Iterator[Finding]:
     """The file itself: schema, journal, damage, WAL, values beside it."""
     with queue._database.read() as db:
         said = health.pragmas(db)
-        strange = health.strange_schema(db)
+        added = schema.additions(db)
         size = int(said["page_size"]) * int(said["page_count"])
         damage = health.quick_check(db) if size < _QUICK_CHECK_BYTES else None
         missing = health.missing_files(db, Spill(queue.path))
@@ -213,12 +214,9 @@ def file(queue: JobQueue) -> Iterator[Finding]:
             says=f"damaged: {damage[0]}",
             todo="keep it, restore a backup, or salvage it: sqlite3 FILE .recover",
         )
-    if strange:
+    if added:
         yield Finding(
-            level=BROKEN,
-            about="schema",
-            says=f"not as gigq_nb makes it: {visible_line(', '.join(strange[:5]))}",
-            todo="somebody changed the file: restore a backup, or submit again into a new one",
+            level=NOTE, about="schema", says=f"somebody added {visible_line(', '.join(added[:5]))}, which gigq_nb leaves alone"
         )
     if missing:
         yield Finding(

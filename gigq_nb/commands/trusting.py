@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from .. import signing
 from ..errors import PayloadDamaged, PayloadRefused
-from ..store import health, reads, signatures, submissions
+from ..store import health, reads, schema, signatures, submissions
 from ..store.filesystem import Spill
 from .opcodes import names_in
 
@@ -131,7 +131,7 @@ def look(queue: JobQueue) -> Contents:
     """
     key = signing.load_key()
     with queue._database.read() as db:
-        if strange := health.strange_schema(db):
+        if strange := schema.additions(db):
             raise PayloadRefused(
                 f"{queue.path} is not as gigq_nb makes its files ({', '.join(strange[:3])}); do not use it, ask where it is from"
             )

@@ -10,7 +10,6 @@ from pathlib import Path
 
 from . import filesystem
 from .filesystem import Spill, file_system_of
-from .opening import APPLICATION_ID
 from .schema import migrations
 
 Db = sqlite3.Connection
@@ -88,30 +87,6 @@ def quick_check(db: Db, most: int = 5) -> list[str]:
     """What SQLite finds damaged; nothing when the file is sound."""
     said = [str(row[0]) for row in db.execute(f"pragma quick_check({most:d})")]
     return [] if said == ["ok"] else said
-
-
-def strange_schema(db: Db) -> list[str]:
-    """Tables, triggers, views and indexes that gigq_nb did not make, or not like this: a file from elsewhere may bring some."""
-    with_ours = sqlite3.connect(":memory:", isolation_level=None)
-    try:
-        for _, script in migrations():
-            with_ours.executescript(script)
-        ours = _schema(with_ours)
-    finally:
-        with_ours.close()
-    theirs = _schema(db)
-    strange = [f"{kind} {name}" for (kind, name), sql in theirs.items() if ours.get((kind, name), "") != sql]
-    return sorted(strange) + sorted(f"no {kind} {name}" for kind, name in ours.keys() - theirs.keys())
-
-
-def _schema(db: Db) -> dict[tuple[str, str], str]:
-    rows = db.execute("select type, name, coalesce(sql, '') from sqlite_schema where name not like 'sqlite\\_stat%' escape '\\'")
-    return {(row[0], row[1]): " ".join(row[2].split()) for row in rows}
-
-
-def is_marked(db: Db) -> bool:
-    """Whether the file carries the mark of gigq_nb."""
-    return bool(db.execute("pragma application_id").fetchone()[0] == APPLICATION_ID)
 
 
 def waiting(db: Db) -> list[Waiting]:

@@ -102,6 +102,11 @@ def require_our_schema(db: sqlite3.Connection, path: Path, version: int) -> None
         raise NotAQueue(f"{path}: its {kind} {name!r:.60} is missing; restore a backup. It was left untouched")
 
 
+def additions(db: sqlite3.Connection) -> list[str]:
+    """Tables and indexes of somebody else in a file that is ours; triggers and views were refused when it was opened."""
+    return sorted(f"{kind} {name}" for kind, name in _schema_of(db).keys() - _schema(migrations()[-1][0]).keys())
+
+
 def _schema_of(db: sqlite3.Connection) -> dict[tuple[str, str], str]:
     """SQL by (type, name) of all that somebody made; SQLite's own tables and indexes have names that nobody else may take."""
     rows = db.execute("select type, name, sql from sqlite_schema where name not like 'sqlite\\_%' escape '\\'")

@@ -269,6 +269,13 @@ def test_a_schema_that_gigq_nb_did_not_make_is_broken(queue_path: Path) -> None:
     assert (level, "trigger 'sly'" in text) == (BROKEN, True)
 
 
+def test_a_table_that_somebody_added_is_told_and_does_no_harm(queue_path: Path) -> None:
+    JobQueue(queue_path).close()
+    with sqlite3.connect(queue_path) as db:
+        db.execute("create table notes (text)")
+    assert about(queue_path, "schema") == [(NOTE, "somebody added table notes, which gigq_nb leaves alone -> ")]
+
+
 def test_a_large_write_ahead_log_is_found(queue_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     queue = JobQueue(queue_path)
     queue.submit(len, "abc")
