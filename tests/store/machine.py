@@ -94,7 +94,7 @@ class QueueMachine(RuleBasedStateMachine):
         new = submissions.NewJob(job_id, new_task().digest, b"a", 1, b"s", priority, max_attempts, run_at, known)
 
         def store(db: Any) -> None:
-            task = submissions.task_id(db, new_task(), self.clock.wall_ms)
+            task = submissions.task_id(db, new_task())
             submissions.submit(db, [new], {new.task: task}, self.runtime, None, self.clock.wall_ms)
 
         if self.in_one_transaction(self.kernel, store, crash_at):

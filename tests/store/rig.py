@@ -62,7 +62,7 @@ class Rig:
         self.now = START_MS
         with self.write() as db:
             self.runtime = submissions.runtime_id(db, "key", "3.11", "/env")
-            self.task = submissions.task_id(db, new_task(), self.now)
+            self.task = submissions.task_id(db, new_task())
         self.worker = self.new_worker()
 
     @contextmanager

@@ -798,7 +798,7 @@ def test_pruning_removes_functions_that_no_job_uses(rig: Rig) -> None:
     with rig.database.read() as db:
         assert db.execute("select (select count(*) from tasks), (select count(*) from functions)").fetchone() == (0, 0)
     with rig.write() as db:
-        assert submissions.task_id(db, new_task(), 0) > rig.task, "a number is never used again"
+        assert submissions.task_id(db, new_task()) > rig.task, "a number is never used again"
 
 
 def test_the_files_of_pruned_jobs_are_named_for_whoever_removes_them_after_the_commit(rig: Rig, tmp_path: object) -> None:
