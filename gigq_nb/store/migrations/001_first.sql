@@ -195,7 +195,7 @@ create table workers (
   host         text not null,
   boot_id      text not null,
   pid_ns       integer not null,
-  pid          integer not null check (pid > 1),
+  pid          integer not null check (pid >= 1),   -- 1: the first process of a container
   birth        integer not null,                    -- start time of the process, in clock ticks since boot
   python       text not null,
   prefix       text not null,
@@ -227,7 +227,7 @@ create table kernels (
   host      text not null,
   boot_id   text not null,
   pid_ns    integer not null,
-  pid       integer not null check (pid > 1),
+  pid       integer not null check (pid >= 1),
   birth     integer not null,
   seen_at   integer not null,
   notebook  text,
