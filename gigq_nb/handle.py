@@ -147,9 +147,11 @@ class JobHandle(str):
 
     def exception(self, timeout: Any = None) -> BaseException | None:
         """The exception that :meth:`result` raises, or None; waits for the end."""
+        if not self.wait(timeout):
+            raise WaitTimeout(f"job {self} is not done after {duration_s(timeout, 'timeout', least=0.0):g} s; it goes on")
         try:
-            self.result(timeout)
-        except WaitTimeout:
+            self._queue._load(str(self))
+        except KeyboardInterrupt:  # of whoever waits here: that of a job arrives as a JobFailed
             raise
         except BaseException as error:
             return error

@@ -106,7 +106,7 @@ class JobQueue:
                 raise InvalidType(f"submit_many takes Job objects, not {type(one).__name__}; for calls of one function use map")
         if not some:
             raise InvalidArgument("submit_many has nothing to do: the list of jobs is empty")
-        return self._submit_batch(some, clean_name(name or some[0].name), "map")
+        return self._submit_batch(some, clean_name(some[0].name if name is None else name), "map")
 
     def _submit_batch(self, jobs: Sequence[Job], name: str, kind: str) -> Batch:
         now = _now_ms()
@@ -117,9 +117,7 @@ class JobQueue:
         assert number is not None
         return Batch(self, number, [job.id for _, job in pairs])
 
-    def _submit_cell(
-        self, task: Task, variables: Any, source: str, cells: dict[str, str], parents: dict[str, str]
-    ) -> JobHandle:
+    def _submit_cell(self, task: Task, variables: Any, source: str, cells: dict[str, str], parents: dict[str, str]) -> JobHandle:
         made = self._submit.from_cell(task, variables, source, cells, parents)
         self._submit.store([made[0]], [made[1]], _now_ms())
         self._bell.ring("w")
@@ -150,7 +148,9 @@ class JobQueue:
         some = calls(iterables, lists, product)
         now = _now_ms()
         tasks, jobs = self._submit.from_calls(task, some)
-        number = self._submit.store(tasks, jobs, now, batch=(clean_name(batch_name or task.name, "batch_name"), "map"))
+        number = self._submit.store(
+            tasks, jobs, now, batch=(clean_name(task.name if batch_name is None else batch_name, "batch_name"), "map")
+        )
         self._bell.ring("w")
         assert number is not None
         return Batch(self, number, [job.id for job in jobs])
@@ -340,10 +340,7 @@ class JobQueue:
 
     def clear_completed(self, before_timestamp: str | datetime | None = None) -> int:
         """Remove completed and cancelled jobs with all that belongs to them. Returns how many."""
-        before = None
-        if before_timestamp is not None:
-            when = datetime.fromisoformat(before_timestamp) if isinstance(before_timestamp, str) else before_timestamp
-            before = int(when.timestamp() * 1000)
+        before = None if before_timestamp is None else _moment_ms(before_timestamp)
         return self._prune(("completed", "cancelled"), before)
 
     def prune(self, older_than: Any, status: JobStatus | str | Sequence[str] | None = None) -> int:
@@ -556,9 +553,23 @@ def _plain_task(function: Any) -> Task:
     return _cached_task(function) if holds_nothing(function) else Task(function)
 
 
+def _moment_ms(moment: object) -> int:
+    try:
+        when = datetime.fromisoformat(moment) if isinstance(moment, str) else moment
+    except ValueError:
+        raise InvalidArgument(
+            f"before_timestamp={moment!r:.80} is no time: write '2024-05-01' or '2024-05-01T12:00:00Z'"
+        ) from None
+    if not isinstance(when, datetime):
+        raise InvalidType(f"before_timestamp is a datetime or a text like '2024-05-01', not {type(moment).__name__}")
+    return int(when.timestamp() * 1000)
+
+
 def _text_id(job_id: object) -> str:
     if not isinstance(job_id, str):
         raise InvalidType(f"a job's id is a text, not {type(job_id).__name__}")
+    if not job_id.isascii():
+        raise _unknown(job_id)
     return str.__str__(job_id)
 
 
@@ -569,6 +580,8 @@ def _unknown(job_id: str) -> JobNotFound:
 def _statuses(status: JobStatus | str | Sequence[str] | None) -> tuple[str, ...]:
     if status is None:
         return ()
+    if not isinstance(status, (str, Sequence)):
+        raise InvalidType(f"status is one of {', '.join(JobStatus)}, or a list of them, not {type(status).__name__}")
     some = (status,) if isinstance(status, str) else tuple(status)
     for one in some:
         if one not in JobStatus._value2member_map_:
