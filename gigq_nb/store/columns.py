@@ -5,7 +5,6 @@ thousand rows into one text a column, which numpy reads at 15 ns a value: a mill
 one consistent view of the file, and nothing is unpickled.
 """
 
-
 from __future__ import annotations
 
 import json
