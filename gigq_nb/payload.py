@@ -555,8 +555,7 @@ def _set_class_state(obj: type, state: Any) -> type:
     """cloudpickle's ``_class_setstate``, which must not write over a class that stands in."""
     if getattr(sys.modules.get("__main__"), obj.__name__, None) is obj:
         return obj  # it stands in
-    done: type = _cp._class_setstate(obj, state)
-    return done
+    return cast(type, _cp._class_setstate(obj, state))
 
 
 _STANDINS: dict[tuple[str, str], Any] = {

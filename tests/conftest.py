@@ -57,9 +57,7 @@ def need() -> Callable[[bool, str], None]:
 
     def check(there: bool, what: str) -> None:
         if not there:
-            (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(
-                f"{what} is missing; `make test` installs it"
-            )
+            (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(f"{what} is missing; `make test` installs it")
 
     return check
 

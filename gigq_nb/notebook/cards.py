@@ -194,7 +194,7 @@ def _rich_one(data: Any) -> str:
         packed = base64.b64encode(data["image/svg+xml"].encode("utf-8", "replace")).decode()
         return f'<img alt="output of the job" style="max-width:100%;height:auto" src="data:image/svg+xml;base64,{packed}">'
     if isinstance(data.get("text/html"), str):
-        return data["text/html"].encode("utf-8", "replace").decode()
+        return str(data["text/html"]).encode("utf-8", "replace").decode()
     return html.pre(str(data.get("text/plain", "")).split("\n"), "output of the job", 10_000)
 
 

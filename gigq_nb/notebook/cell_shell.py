@@ -5,6 +5,7 @@ IPython is imported only when a cell runs. Each cell has a process of its own, s
 
 from __future__ import annotations
 
+import linecache
 import sys
 import warnings
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ class Variables:
     """The variables that a cell takes along, as bytes: they are read when its shell is there, and never shown."""
 
     packed: bytes
+    cells: dict[str, str]  # the notebook's cells that define what is among them, for tracebacks
     about: str
 
     def __repr__(self) -> str:
@@ -46,6 +48,8 @@ class Cell:
 
     def __call__(self, variables: Variables) -> Any:
         shell = _start_shell(self.title, self.interactivity)
+        for name, text in variables.cells.items():
+            linecache.cache[name] = (len(text), None, text.splitlines(keepends=True), name)
         try:
             values = payload.unpack(variables.packed)
         except Exception as error:

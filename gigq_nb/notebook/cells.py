@@ -111,7 +111,7 @@ def run_cell_magic(line: str, cell: str, shell: Any, queue: JobQueue) -> JobHand
         description=luggage.text + coming,
         env=_INLINE,
     )
-    variables = Variables(luggage.packed, ", ".join(one.name for one in luggage.items))
+    variables = Variables(luggage.packed, luggage.cells, ", ".join(one.name for one in luggage.items))
     parents = {**dict.fromkeys(luggage.handles, "run"), **dict.fromkeys([*map(str, needs), *luggage.promised], "cancel")}
     job = queue._submit_cell(task, variables, f"%%gigq {line}\n{cell}", {title: HEAD + code}, parents)
     for one in luggage.warnings:

@@ -12,7 +12,7 @@ _ANSI = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\
 
 def last_lines(text: str, n: int) -> tuple[str, ...]:
     """The last ``n`` lines that say something. Of a line that was written over (``\\r``), what stood there last."""
-    lines = []
+    lines: list[str] = []
     for line in reversed(_ANSI.sub("", text).split("\n")):
         shown = next((part for part in reversed(line.split("\r")) if part.strip()), "")
         if not shown and not lines:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from .. import payload
 from ..job import BatchRow, Counts, JobRow, WorkerRow
 from ..states import FINAL
 from ..store import reads, views
+from . import outputs
 from .loglines import last_lines
 
 if TYPE_CHECKING:
@@ -217,43 +215,9 @@ def job_view(queue: JobQueue, db: reads.Db, job_id: str, now_ms: int) -> JobView
     """
     row = reads.job(db, job_id)
     log = last_lines(views.log_tail(db, row.seq), LOG_LINES)
-    outputs = rich_outputs(queue, db, job_id) if row.status in _FINAL else ()
-    return JobView(at_ms=now_ms, row=row, log=log, outputs=outputs)
-
-
-def rich_outputs(queue: JobQueue, db: reads.Db, job_id: str) -> tuple[RichOutput, ...]:
-    """The displays of a job that this user's key signed; of a display that was updated, the last state."""
-    rows = reads.outputs(db, job_id)
-    if not rows:
-        return ()
-    key = queue._submit.key
-    shown: list[RichOutput] = []
-    places: dict[str, int] = {}
-    for execution, n, text, signature in rows:
-        data = text.encode()
-        if not payload.verify(key, signature, payload.SLOT_OUTPUT, f"{job_id} {execution} {n}", data):
-            continue
-        with contextlib.suppress(ValueError, AttributeError, TypeError):
-            bundle = _sendable(json.loads(data))
-            name = bundle.get("display_id")
-            one = RichOutput(dict(bundle["data"]), dict(bundle.get("metadata") or {}))
-            if bundle.get("update"):
-                if name in places:
-                    shown[places[name]] = one
-                continue
-            if name:
-                places[name] = len(shown)
-            shown.append(one)
-    return tuple(shown)
-
-
-def _sendable(bundle: Any) -> Any:
-    """JSON may spell lone surrogates, which no message can carry."""
-    try:
-        json.dumps(bundle, ensure_ascii=False).encode()
-        return bundle
-    except UnicodeEncodeError:
-        return json.loads(json.dumps(bundle, ensure_ascii=False).encode("utf-8", "replace"))
+    shown = outputs.read(queue, db, job_id) if row.started_at is not None else []
+    signed = tuple(RichOutput(one.data, one.metadata) for one in shown if one.verified)
+    return JobView(at_ms=now_ms, row=row, log=log, outputs=signed)
 
 
 @dataclass(slots=True)

@@ -48,6 +48,7 @@ class Luggage:
 
     Attributes:
         packed: The variables as bytes.
+        cells: The notebook's cells that define the functions and classes among them.
         items: What they are.
         promised: Jobs whose outs are among them; they must complete before.
         handles: Jobs whose handles are among them; they must end before, however they end.
@@ -55,6 +56,7 @@ class Luggage:
     """
 
     packed: bytes
+    cells: dict[str, str]
     items: tuple[Taken, ...]
     promised: tuple[str, ...]
     handles: tuple[str, ...]
@@ -133,7 +135,14 @@ def pack(
         items.append(Taken(name=name, type_name=type(value).__name__, size_bytes=size))
     packed, handles = payload.pack_variables(values, namespace)
     parents = dict.fromkeys(one.job_id for one in values.values() if isinstance(one, payload.OutOf))
-    return Luggage(packed=packed, items=tuple(items), promised=tuple(parents), handles=tuple(handles), left=tuple(left))
+    return Luggage(
+        packed=packed,
+        cells=payload.cells_of({name: one.function if isinstance(one, Task) else one for name, one in values.items()}),
+        items=tuple(items),
+        promised=tuple(parents),
+        handles=tuple(handles),
+        left=tuple(left),
+    )
 
 
 def _refusal(error: NotSerializable, *, named: bool) -> NotSerializable:

@@ -77,7 +77,9 @@ class View:
             else:
                 self.snapshot = job_view(self.queue, db, str(self.thing), now_ms)
         except JobNotFound as error:
-            self.snapshot = GoneView(what=f"job {self.thing}" if isinstance(self.thing, JobHandle) else self.ident[1], why=str(error))
+            self.snapshot = GoneView(
+                what=f"job {self.thing}" if isinstance(self.thing, JobHandle) else self.ident[1], why=str(error)
+            )
         return self.snapshot
 
     def advance(self, now_ms: int) -> None:
@@ -105,7 +107,7 @@ class View:
         if self.live is None or self.snapshot is None:
             return 0
         outputs = self.snapshot.outputs if isinstance(self.snapshot, JobView) else ()
-        return self.live.update(cards.sections(self.snapshot), self.actions(), outputs)
+        return self.live.update(cards.sections(self.snapshot), self.actions(), outputs, final=self.snapshot.done)
 
     def bundle(self) -> dict[str, str]:
         """The snapshot as plain HTML and plain text."""

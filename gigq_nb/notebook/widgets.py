@@ -16,6 +16,7 @@ from .snapshots import RichOutput
 
 VIEW = "application/vnd.jupyter.widget-view+json"
 CONFIRM_S = 5.0
+LARGE_BYTES, LARGE_EVERY_S = 100_000, 2.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +67,7 @@ class Live:
         self._row: Any = None
         self._output: Any = None
         self._outputs: tuple[RichOutput, ...] = ()
+        self._outputs_s = 0.0
         self._said, self._busy = "", ""
         self.closed = False
         self.box = w.VBox([css], layout=self._layout)
@@ -79,7 +81,9 @@ class Live:
         # Without the empty HTML, nbconvert warns that it has nothing to show.
         return {VIEW: (full[0] if isinstance(full, tuple) else full)[VIEW], "text/html": ""}
 
-    def update(self, sections: dict[str, str], actions: tuple[Action, ...], outputs: tuple[RichOutput, ...] = ()) -> int:
+    def update(
+        self, sections: dict[str, str], actions: tuple[Action, ...], outputs: tuple[RichOutput, ...] = (), *, final: bool = False
+    ) -> int:
         """Show these; what is as before is not sent. Returns how many parts changed."""
         with self._lock:
             if self.closed:
@@ -101,7 +105,7 @@ class Live:
             else:
                 self._actions = actions
                 self._disarm()
-            if outputs != self._outputs:
+            if outputs != self._outputs and (final or self._room_for(outputs)):
                 self._set_outputs(outputs)
                 changed += 1
             self._arrange(list(sections), sections)
@@ -115,6 +119,15 @@ class Live:
             children.append(self._row)
         if list(self.box.children) != children:
             self.box.children = children
+
+    def _room_for(self, outputs: tuple[RichOutput, ...]) -> bool:
+        """Large displays are sent anew at most every two seconds; the next drawing comes back to them."""
+        size = sum(len(text) for one in outputs for text in one.data.values() if isinstance(text, str))
+        now_s = time.monotonic()
+        if size > LARGE_BYTES and now_s < self._outputs_s + LARGE_EVERY_S:
+            return False
+        self._outputs_s = now_s
+        return True
 
     def _set_outputs(self, outputs: tuple[RichOutput, ...]) -> None:
         """The notebook's own renderers draw what the user's own cell displayed."""

@@ -43,7 +43,7 @@ LINGER_S = 5.0
 STOP_GRACE_S = 10.0
 BUSY_S = 0.25
 GROUP_S = 0.0015
-CHECKPOINT_BYTES = 4 * 2**20
+CHECKPOINT_BYTES, SHRINK_BYTES = 2**20, 64 * 2**20
 log = logging.getLogger("gigq_nb.worker")
 
 
@@ -485,7 +485,7 @@ class Worker:
         assert self.neighbours is not None
         if self.neighbours.leads(self.number) and self.database.wal_bytes() > CHECKPOINT_BYTES:
             try:
-                self.database.checkpoint()
+                self.database.checkpoint(shrink=self.database.wal_bytes() > SHRINK_BYTES)
             except GigQError as error:
                 log.info("checkpoint put off: %s", error)
         if not self.database.is_in_place():

@@ -32,7 +32,8 @@ from .schema import migrate
 
 BUSY_S = 15.0
 LEAST_BYTES = 512  # the smallest page of SQLite
-LONGEST_WAL_BYTES = 32 * 2**20
+COMMITS_PER_LOOK = 200
+WAL_BYTES, LONGEST_WAL_BYTES = 2**20, 64 * 2**20
 
 _PRAGMAS = (
     "pragma foreign_keys = on",
@@ -42,6 +43,7 @@ _PRAGMAS = (
     "pragma trusted_schema = off",
     "pragma cell_size_check = on",
     "pragma recursive_triggers = off",
+    "pragma secure_delete = fast",  # what is over is overwritten where that costs no write of its own
 )
 
 
@@ -109,6 +111,11 @@ class Database:
             with contextlib.suppress(OSError):
                 os.chmod(self.path, 0o600)  # by path: opening and closing it would drop SQLite's locks
                 warnings.warn(f"{self.path} could be read by other users; its mode is now 0600", stacklevel=4)
+        folder = os.stat(self.path.parent)
+        if folder.st_mode & 0o002 and not folder.st_mode & 0o1000:
+            warnings.warn(
+                f"anybody can replace files in {self.path.parent}: move the queue to a folder of your own", stacklevel=4
+            )
         self._checked = (about.st_dev, about.st_ino)
         migrate(self)
 
@@ -305,13 +312,22 @@ class Database:
 
     def _done(self) -> None:
         self._used_s = time.monotonic()
-        if not self.keep and not self._depth and self._commits > 200:
-            # A long burst without a worker: nobody moves the WAL into the file, except who closes it last.
+        if not self.keep and not self._depth and self._commits > COMMITS_PER_LOOK:
             self._commits = 0
-            if self.wal_bytes() > LONGEST_WAL_BYTES:
-                self._drop()
+            self._mind_the_wal()
         if not self.keep and self._connection is not None and not self._depth:
             closer.watch(self)
+
+    def _mind_the_wal(self) -> None:
+        """In a long burst. Moving the WAL into the file is the worker's business; a kernel does it when there is none."""
+        db, size = self._connection, self.wal_bytes()
+        if db is None or size < WAL_BYTES:
+            return
+        with contextlib.suppress(sqlite3.Error):
+            if db.execute("select 1 from workers where state <> 'gone' limit 1").fetchone() is None:
+                db.execute("pragma wal_checkpoint(passive)").fetchone()
+        if size > LONGEST_WAL_BYTES:  # the worker that stands in the file is dead: who closes it last empties the WAL
+            self._drop()
 
     def close_if_idle(self) -> float | None:
         """Close after a burst. Returns seconds until it is worth asking again, None when closed."""
@@ -339,10 +355,15 @@ class Database:
         with self._lock:
             self._drop()
 
-    def checkpoint(self) -> int:
-        """Move the WAL into the file and empty it. Only one process does this. Returns the WAL's bytes left."""
+    def checkpoint(self, *, shrink: bool = True) -> int:
+        """Move the WAL into the file. Only one process does this at a time. Returns the WAL's bytes.
+
+        Args:
+            shrink: Also give its space back. Else the next writes begin at its start again: an fsync of a file that
+                does not grow needs no commit of the file system's journal, and takes half the time.
+        """
         with self._lock, self._errors():
-            self._connected().execute("pragma wal_checkpoint(truncate)").fetchone()
+            self._connected().execute(f"pragma wal_checkpoint({'truncate' if shrink else 'passive'})").fetchone()
         return self.wal_bytes()
 
     def wal_bytes(self) -> int:

@@ -11,7 +11,7 @@ import stat
 from collections.abc import Iterable
 from pathlib import Path
 
-from ..errors import NetworkFileSystem, PayloadDamaged
+from ..errors import NetworkFileSystem, PayloadDamaged, PayloadRefused
 
 MOUNTINFO = "/proc/self/mountinfo"  # proc(5)
 SPILL_BYTES = 16 * 2**20
@@ -100,6 +100,8 @@ class Spill:
     def _place(self, name: str, pieces: Iterable[bytes | memoryview]) -> None:
         path = self._path(name)
         self.folder.mkdir(mode=0o700, exist_ok=True)
+        if not self._is_ours():
+            raise PayloadRefused(f"{self.folder} is a link, or belongs to another user; remove it. Nothing was written there")
         draft = self.folder / f".{secrets.token_hex(8)}.draft"
         handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         try:
@@ -121,6 +123,14 @@ class Spill:
         finally:
             os.close(folder)
 
+    def _is_ours(self) -> bool:
+        """Whether the folder is one, and ours: not a link that leads elsewhere."""
+        try:
+            about = os.lstat(self.folder)
+        except OSError:
+            return False
+        return stat.S_ISDIR(about.st_mode) and (not hasattr(os, "getuid") or about.st_uid == os.getuid())
+
     def read(self, name: str, size: int) -> bytes:
         """A value of known size.
 
@@ -140,10 +150,14 @@ class Spill:
     def remove(self, name: str) -> None:
         """Remove a value; never follows a link and never leaves the folder."""
         with contextlib.suppress(FileNotFoundError, PayloadDamaged):
-            os.unlink(self._path(name))
+            path = self._path(name)
+            if self._is_ours():
+                os.unlink(path)
 
     def names(self) -> list[str]:
         """All stored values, and drafts of writers that died."""
+        if not self._is_ours():
+            return []
         try:
             return sorted(os.listdir(self.folder))
         except FileNotFoundError:

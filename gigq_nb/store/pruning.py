@@ -15,12 +15,20 @@ ROWS_TO_READ = 2_000_000  # about a fifth of a second
 # (completed, failed, timeout, cancelled) -> gone. A parent stays while a dependant may still need it: one that is open,
 # or that a person may retry. Without its parent such a one would run as if it had none.
 def prune(db: sqlite3.Connection, statuses: Sequence[str], before: int | None) -> tuple[int, list[str]]:
-    """Remove jobs of these final statuses that ended before a time.
+    """Remove jobs of these final statuses that ended before a time; their bytes are overwritten in the file.
 
     Returns:
         How many, and the names of their files: for :meth:`Spill.remove` once this is committed. A file that is removed
         before its row would be missing if the transaction fails.
     """
+    db.execute("pragma secure_delete = on")
+    try:
+        return _prune(db, statuses, before)
+    finally:
+        db.execute("pragma secure_delete = fast")
+
+
+def _prune(db: sqlite3.Connection, statuses: Sequence[str], before: int | None) -> tuple[int, list[str]]:
     marks = ", ".join("?" * len(statuses))
     db.execute("create temp table if not exists doomed (seq integer primary key)")
     db.execute("delete from temp.doomed")

@@ -207,9 +207,7 @@ def unsuccessful(db: Db, number: int | None, limit: int) -> list[JobRow]:
         ]
         chosen = json.dumps(sorted(newest, reverse=True)[:limit])
         return _job_rows(db, " where j.seq in (select value from json_each(?)) order by j.seq desc", (chosen,))
-    return _job_rows(
-        db, " where j.batch = ? and +j.reason is not null order by j.seq desc limit ?", (number, limit)
-    )
+    return _job_rows(db, " where j.batch = ? and +j.reason is not null order by j.seq desc limit ?", (number, limit))
 
 
 def running(db: Db, limit: int = 20) -> list[JobRow]:

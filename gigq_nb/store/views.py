@@ -40,7 +40,8 @@ def job_marks(db: Db, ids: Sequence[str]) -> dict[str, tuple[Any, ...]]:
         row[0]: (*row[1:], able) if row[1] == "pending" else tuple(row[1:])
         for row in db.execute(
             "select j.id, j.status, j.reason, j.attempts, j.max_attempts, j.runs, j.waiting_on, j.run_at, j.started_at,"
-            " exists (select 1 from cancellations c where c.job = j.seq), p.at, p.done, p.text, (select max(l.part) from logs l where l.execution = j.execution)"
+            " exists (select 1 from cancellations c where c.job = j.seq), p.at, p.done, p.text, (select max(l.part) from logs l where l.execution = j.execution),"
+            " (select group_concat(hex(substr(o.signature, 1, 6))) from outputs o where o.execution = j.execution)"
             " from jobs j left join progress p on p.execution = j.execution"
             " where j.id in (select value from json_each(?))",
             (json.dumps([str(one) for one in ids]),),
@@ -57,7 +58,9 @@ def batch_marks(db: Db, numbers: Sequence[int]) -> dict[int, tuple[Any, ...]]:
     ):
         found.setdefault(number, []).append((status, n))
     able = db.execute("select count(*), max(id) from workers where state = 'running'").fetchone() if found else None
-    return {number: (*some, able) if any(s == "pending" and n for s, n in some) else tuple(some) for number, some in found.items()}
+    return {
+        number: (*some, able) if any(s == "pending" and n for s, n in some) else tuple(some) for number, some in found.items()
+    }
 
 
 def log_tail(db: Db, seq: int) -> str:

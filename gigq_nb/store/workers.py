@@ -43,8 +43,21 @@ def register(
         "insert into workers (name, host, boot_id, pid_ns, pid, birth, python, prefix, key_id, any_prefix, concurrency, terminal,"
         " beat_at, started_at, log) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
-            name, who.host, who.boot_id, who.pid_ns, who.pid, who.birth, python, prefix, key_id, int(any_prefix), concurrency,
-            int(terminal), now, now, log,
+            name,
+            who.host,
+            who.boot_id,
+            who.pid_ns,
+            who.pid,
+            who.birth,
+            python,
+            prefix,
+            key_id,
+            int(any_prefix),
+            concurrency,
+            int(terminal),
+            now,
+            now,
+            log,
         ),
     )
     return int(made.lastrowid or 0)
@@ -224,7 +237,8 @@ def set_outputs(db: Db, token: int, n: int, changed: Sequence[tuple[int, str, by
     if db.execute("select 1 from executions where id = ?", (token,)).fetchone():
         db.execute("delete from outputs where execution = ? and n >= ?", (token, n))
         db.executemany(
-            "insert or replace into outputs (execution, n, bundle, signature) values (?, ?, ?, ?)", [(token, *row) for row in changed]
+            "insert or replace into outputs (execution, n, bundle, signature) values (?, ?, ?, ?)",
+            [(token, *row) for row in changed],
         )
 
 

@@ -43,9 +43,7 @@ class Lab:
         self.log = folder / "lab.log"
         self.root.mkdir()
         # Kernels inherit these, and so do their workers.
-        own = {
-            name: folder / name.lower() for name in (*FOLDERS, "JUPYTERLAB_SETTINGS_DIR", "JUPYTERLAB_WORKSPACES_DIR")
-        }
+        own = {name: folder / name.lower() for name in (*FOLDERS, "JUPYTERLAB_SETTINGS_DIR", "JUPYTERLAB_WORKSPACES_DIR")}
         for path in own.values():
             path.mkdir(mode=0o700)
         news = own["JUPYTERLAB_SETTINGS_DIR"] / QUIET
@@ -83,9 +81,7 @@ class Lab:
 
     def api(self, method: str, path: str) -> Any:
         """The server's REST API."""
-        request = urllib.request.Request(
-            self.url + path, method=method, headers={"Authorization": f"token {self.token}"}
-        )
+        request = urllib.request.Request(self.url + path, method=method, headers={"Authorization": f"token {self.token}"})
         with urllib.request.urlopen(request, timeout=60) as answer:
             return json.loads(answer.read() or "null")
 
@@ -113,9 +109,7 @@ class Notebook:
     def __init__(self, lab: Lab, page: Page, name: str) -> None:
         self.lab, self.page, self.name = lab, page, name
         self.external: list[str] = []
-        page.on(
-            "request", lambda r: None if r.url.startswith((lab.url, "data:", "blob:")) else self.external.append(r.url)
-        )
+        page.on("request", lambda r: None if r.url.startswith((lab.url, "data:", "blob:")) else self.external.append(r.url))
         page.goto(f"{lab.url}/lab/workspaces/test/tree/{name}?reset&token={lab.token}")
         self.ready()
 

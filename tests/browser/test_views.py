@@ -41,7 +41,18 @@ def wide(book: Any, height: int = 1500) -> None:
 
 
 def test_a_first_look(notebook: Book) -> None:
-    book = notebook([SETUP, "a = q.submit(train, 40); a", "bad_ = q.submit(bad, 'x'); bad_", "b = q.map(slowly, range(60)); b", FLOW + "wf", "flow = wf.submit(q); flow", "q", "worker"])
+    book = notebook(
+        [
+            SETUP,
+            "a = q.submit(train, 40); a",
+            "bad_ = q.submit(bad, 'x'); bad_",
+            "b = q.map(slowly, range(60)); b",
+            FLOW + "wf",
+            "flow = wf.submit(q); flow",
+            "q",
+            "worker",
+        ]
+    )
     wide(book, 2400)
     book.run_all()
     book.page.wait_for_timeout(5000)

@@ -115,7 +115,7 @@ def test_02_cells_as_jobs(run_book: Callable[[Path], Any]) -> None:
     assert errors_of(book) == []
     assert re.match(r"accuracy \d\d\.\d%, \d+ mistakes", text_of(book, "back"))
     assert "job train: completed" in text_of(book, "again")
-    assert "epoch 40: loss" in text_of(book, "logs")
+    assert "epoch 100: loss" in text_of(book, "logs")
 
 
 def test_03_workflows(run_book: Callable[[Path], Any]) -> None:
