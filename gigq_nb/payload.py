@@ -554,7 +554,7 @@ def _make_enum(*args: Any) -> type:
 def _set_class_state(obj: type, state: Any) -> type:
     """cloudpickle's ``_class_setstate``, which must not write over a class that stands in."""
     if getattr(sys.modules.get("__main__"), obj.__name__, None) is obj:
-        return obj  # it stands in
+        return obj  # type: ignore[no-any-return]  # it stands in
     return cast(type, _cp._class_setstate(obj, state))
 
 

@@ -465,8 +465,10 @@ CELLS = [
     "from gigq_nb import JobQueue\nq = JobQueue('jobs.db')\nworker = q.start_worker(1)",
     "job = q.submit(lambda: 6 * 7)\njob",
     "b = q.map(lambda x: x, range(20))\nb",
-    "import threading, time\nb.wait(60), job.wait(60)\nend = time.monotonic() + 60\n"
-    "while any(t.name == 'gigq_nb views' for t in threading.enumerate()) and time.monotonic() < end: time.sleep(.05)",
+    (
+        "import threading, time\nb.wait(60), job.wait(60)\nend = time.monotonic() + 60\n"
+        "while any(t.name == 'gigq_nb views' for t in threading.enumerate()) and time.monotonic() < end: time.sleep(.05)"
+    ),
 ]
 
 
