@@ -11,6 +11,7 @@ import _signal  # type: ignore[import-not-found]  # signal.getsignal wraps each 
 import contextlib
 import ctypes
 import faulthandler
+import fcntl
 import functools
 import gc
 import inspect
@@ -40,6 +41,7 @@ from .preview import arguments_preview, exact_json, preview
 MOST_TEXT = 64 * 1024
 MOST_EXCEPTION_BYTES = 1024 * 1024
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
+_F_SEAL_FUTURE_WRITE = 0x10  # Linux 5.1; the fcntl module does not name it
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGALRM, signal.SIGCHLD, signal.SIGUSR1, signal.SIGUSR2)
 
 
@@ -79,6 +81,8 @@ class Child:
         self.null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
         self.log_inode, self.null_inode = os.fstat(log).st_ino, os.fstat(self.null).st_ino
         self.handlers = [(int(number), _signal.getsignal(number)) for number in _SIGNALS]
+        self.blocked = _signal.pthread_sigmask(_signal.SIG_BLOCK, ())
+        self.tracing, self.profiling = sys.gettrace(), sys.getprofile()
         self.limits = _limits()
         self.recursion = sys.getrecursionlimit()
         self.reseed = False
@@ -251,15 +255,22 @@ class Child:
         for number, handler in self.handlers:
             if _signal.getsignal(number) is not handler:
                 signal.signal(number, handler)
+        _signal.pthread_sigmask(_signal.SIG_SETMASK, self.blocked)
         signal.setitimer(signal.ITIMER_REAL, 0)
+        if sys.gettrace() is not self.tracing:
+            sys.settrace(self.tracing)
+        if sys.getprofile() is not self.profiling:
+            sys.setprofile(self.profiling)
         if "resource" in sys.modules:
             self.restore_limits()
         if self.reseed or "numpy.random" in sys.modules:
             self.seed()
         if sys.getrecursionlimit() != self.recursion:
             sys.setrecursionlimit(self.recursion)
-        if sys.stdout is not self.out or sys.stderr is not self.err or not self.descriptors_in_place():
-            self.streams()
+        if not self.streams_in_place():
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of a file that it left open: that would stand in the log of the next job
+                self.streams()
         if task.memory_bytes:
             gc.collect()
         if len(sys.modules) != self.modules_seen:
@@ -313,10 +324,12 @@ class Child:
         sys.stdout, sys.stderr = self.out, self.err
         sys.__stdout__, sys.__stderr__, sys.__stdin__ = self.out, self.err, sys.stdin  # type: ignore[misc]
 
-    def descriptors_in_place(self) -> bool:
+    def streams_in_place(self) -> bool:
         try:
+            if sys.stdout is not self.out or sys.stderr is not self.err or self.out.closed or self.err.closed:
+                return False
             return os.fstat(1).st_ino == self.log_inode == os.fstat(2).st_ino and os.fstat(0).st_ino == self.null_inode
-        except OSError:
+        except (OSError, ValueError):  # closed; detached
             return False
 
     def see_modules(self, task: _Task) -> None:
@@ -524,7 +537,11 @@ def main(arguments: list[str]) -> NoReturn:
         libc = ctypes.CDLL(None)
         libc.setvbuf(ctypes.c_void_p.in_dll(libc, "stdout"), None, 2, 0)  # C's own buffer: none, so nothing is left in it
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    child = Child(socket.socket(fileno=handles[0]), handles[1], mmap.mmap(handles[2], mmap.PAGESIZE), nonce)
+    page = mmap.mmap(handles[2], mmap.PAGESIZE)
+    with contextlib.suppress(OSError):  # from here on only this mapping writes: a job's write() to any descriptor does not
+        fcntl.fcntl(handles[2], fcntl.F_ADD_SEALS, _F_SEAL_FUTURE_WRITE)
+    os.close(handles[2])
+    child = Child(socket.socket(fileno=handles[0]), handles[1], page, nonce)
     faulthandler.enable(file=handles[1], all_threads=False)
     warnings.simplefilter("default")
     sys.argv = [""]

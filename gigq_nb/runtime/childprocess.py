@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import mmap
 import os
 import secrets
@@ -270,13 +271,13 @@ def start_child(worker_name: str) -> ChildProcess:
     """
     near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     log_out, log_in = os.pipe2(os.O_CLOEXEC)
-    page_fd = os.memfd_create("gigq_nb page", os.MFD_CLOEXEC)
+    page_fd = os.memfd_create("gigq_nb page", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     nonce = secrets.token_bytes(16)
     try:
         os.ftruncate(page_fd, mmap.PAGESIZE)
+        fcntl.fcntl(page_fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW)  # cut short, it would be our SIGBUS
+        page = mmap.mmap(page_fd, mmap.PAGESIZE)
         with contextlib.suppress(OSError):
-            import fcntl
-
             fcntl.fcntl(log_out, fcntl.F_SETPIPE_SZ, _LOG_PIPE_BYTES)
         package = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
         environment = {**os.environ, "GIGQ_NB_WORKER": worker_name, MARK_VARIABLE: nonce.hex(), "MPLBACKEND": "Agg"}
@@ -290,7 +291,6 @@ def start_child(worker_name: str) -> ChildProcess:
             stderr=log_in,
             env=environment,
         )
-        page = mmap.mmap(page_fd, mmap.PAGESIZE)
     except BaseException:
         near.close()
         far.close()

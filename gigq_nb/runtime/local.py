@@ -204,8 +204,16 @@ class LocalRunner:
             self._take(child, packets)
         except (struct.error, ValueError) as error:  # a job wrote to a descriptor that is not its own
             log.warning("child %d sent what is no message (%s); it is ended", child.pid, error)
-            child.kill()
+            self._end_spoilt(child)
         return True
+
+    def _end_spoilt(self, child: ChildProcess) -> None:
+        """What it says cannot be believed any more."""
+        token = child.running()[0]
+        if child.doom is None and token in child.queue:
+            why = "wrote into a descriptor that it had not opened (the line to its worker); its processes were ended"
+            self._doom(child, Doom(token, Outcome.FAILED, why, 0.0, time.monotonic_ns()))
+        child.kill()
 
     def _take(self, child: ChildProcess, packets: list[tuple[bytes, bytes | memoryview | None]]) -> None:
         for packet, body in packets:
@@ -246,6 +254,8 @@ class LocalRunner:
                     one.sent = False
                     self.homeless.append(one)
                 self._retire(child)
+            else:
+                raise ValueError(f"kind {kind!r}")
 
     def look_how_far(self) -> None:
         """What running jobs say about their progress, from the pages that they share with us."""
