@@ -44,7 +44,7 @@ def migrate(database: Database) -> None:
     with database.read() as db:
         version = db.execute("pragma user_version").fetchone()[0]
         marked = db.execute("pragma application_id").fetchone()[0] == APPLICATION_ID
-        if marked and 0 < version <= newest:
+        if marked and version <= newest:
             require_our_schema(db, database.path, version)
         # A backup is one file, without a WAL. Opened as a queue it gets one, else its readers would lock its writers out.
         journal = db.execute("pragma journal_mode").fetchone()[0]
@@ -87,6 +87,8 @@ def require_our_schema(db: sqlite3.Connection, path: Path, version: int) -> None
         NotAQueue: naming the first of them.
     """
     found = _schema_of(db)
+    if version < 1 and found:  # tables and version come in one transaction
+        raise NotAQueue(f"{path} says it has schema {version}, and has tables; somebody changed it. It was left untouched")
     wanted = _schema(version)
     for key in sorted(found):
         kind, name = key
