@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from importlib.machinery import ModuleSpec  # importlib.abc, for its base classes, would cost each child 4 ms
 
 MOST_LINES_AT_ONCE = 20
-_OF_INIT = ("self", "iterable", "desc", "total", "leave", "file", "ncols", "mininterval", "maxinterval", "miniters")
+TELL_EVERY_S = 0.005
+_OF_INIT = ("iterable", "desc", "total", "leave", "file", "ncols", "mininterval", "maxinterval", "miniters")
 
 
 class _Finder:
@@ -58,33 +59,39 @@ def install() -> None:
 
 def _change_bars(module: ModuleType) -> None:
     """tqdm.std: the class that all others inherit from."""
-    bar: Any = module.tqdm
+    _change_drawing(module.tqdm)
+    _change_counting(module.tqdm)
+    module.tqdm.monitor_interval = 0  # no thread: whatever the job starts by fork stays safe
+
+
+def _change_drawing(bar: Any) -> None:
+    """A bar is not drawn, but told; at its end it leaves its last line."""
     init, display, clear, close = bar.__init__, bar.display, bar.clear, bar.close
     lines = _Lines()
 
     def __init__(self: Any, *args: Any, **kwargs: Any) -> None:  # noqa: N807 - it takes the place of tqdm's
-        given = dict(zip(_OF_INIT[1:], args, strict=False)) | kwargs
+        given = dict(zip(_OF_INIT, args, strict=False)) | kwargs
         file = given.get("file")
         self._gigq_nb = (
             context.state.job is not None and (file is None or file in (sys.stdout, sys.stderr)) and not given.get("gui")
         )
-        if self._gigq_nb and given.get("miniters") is None:
+        if self._gigq_nb and given.get("miniters") is None and len(args) < len(_OF_INIT):
             # tqdm guesses how many steps fit into 0.1 s, and a thread corrects it when they get slow; we look each time.
-            kwargs = {**kwargs, "miniters": 1} if len(args) < len(_OF_INIT) - 1 else kwargs
+            kwargs = {**kwargs, "miniters": 1}
         init(self, *args, **kwargs)
 
-    def report(self: Any, msg: str | None = None, pos: int | None = None) -> Any:
-        if not getattr(self, "_gigq_nb", False):
+    def told(self: Any, msg: str | None = None, pos: int | None = None) -> Any:
+        if not _is_ours(self):
             return display(self, msg, pos)
         _tell(self)
         return True
 
-    def no_clear(self: Any, nolock: bool = False) -> None:
-        if not getattr(self, "_gigq_nb", False):
+    def not_cleared(self: Any, nolock: bool = False) -> None:
+        if not _is_ours(self):
             clear(self, nolock)
 
-    def end(self: Any) -> None:
-        if not getattr(self, "_gigq_nb", False) or getattr(self, "disable", True):
+    def closed(self: Any) -> None:
+        if not _is_ours(self) or getattr(self, "disable", True):
             close(self)
             return
         outermost = abs(self.pos) == 0
@@ -97,8 +104,45 @@ def _change_bars(module: ModuleType) -> None:
             self._ema_dt = lambda: None  # the overall rate, as tqdm shows it at the end
             self.fp.write(f"{self}\n")
 
-    bar.__init__, bar.display, bar.clear, bar.close = __init__, report, no_clear, end
-    bar.monitor_interval = 0  # no thread: whatever the job starts by fork stays safe
+    bar.__init__, bar.display, bar.clear, bar.close = __init__, told, not_cleared, closed
+
+
+def _change_counting(bar: Any) -> None:
+    """A bar's count is right at any moment: what comes next may take an hour."""
+    iterate, update = bar.__iter__, bar.update
+
+    def steps(self: Any) -> Iterator[Any]:
+        if not _is_ours(self) or self.disable:
+            yield from iterate(self)
+            return
+        n, told_s, every_s = self.n, 0.0, min(TELL_EVERY_S, self.mininterval)
+        try:
+            for one in self.iterable:
+                yield one
+                n += 1
+                self.n = n
+                now_s = time.monotonic()
+                if now_s - told_s >= every_s:
+                    told_s = now_s
+                    self.update(0)
+        finally:
+            self.n = n
+            self.close()
+
+    def moved(self: Any, n: float = 1) -> Any:
+        shown = update(self, n)
+        if not shown and _is_ours(self) and not self.disable:
+            now_s = time.monotonic()
+            if now_s - getattr(self, "_gigq_nb_told_s", 0.0) >= min(TELL_EVERY_S, self.mininterval):
+                self._gigq_nb_told_s = now_s
+                _tell(self)
+        return shown
+
+    bar.__iter__, bar.update = steps, moved
+
+
+def _is_ours(bar: Any) -> bool:
+    return getattr(bar, "_gigq_nb", False)
 
 
 class _Lines:
@@ -118,7 +162,7 @@ class _Lines:
 
 def _tell(bar: Any) -> None:
     """The outermost bar says how far the job is; the ones within it are mentioned in the text."""
-    bars = sorted((one for one in list(bar._instances) if getattr(one, "_gigq_nb", False)), key=lambda one: abs(one.pos))
+    bars = sorted((one for one in list(bar._instances) if _is_ours(one)), key=lambda one: abs(one.pos))
     outer = bars[0] if bars else bar
     text = _words(outer)
     for inner in bars[1:3]:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from gigq_nb import JobQueue, current_job, progress, track
+from gigq_nb.notebook.outputs import outputs_of
 from gigq_nb.runtime import context
 from gigq_nb.runtime.launcher import WorkerHandle
 from tests.runtime import telling
@@ -134,7 +135,8 @@ def test_of_nested_bars_the_outer_one_counts_and_the_inner_one_is_told(queue: Jo
 
 def test_tqdm_notebook_works_without_widgets(queue: JobQueue, worker: WorkerHandle) -> None:
     job = queue.submit(telling.notebook_bar)
-    assert job.result(LIMIT_S) in ("", "ipywidgets")
+    assert job.result(LIMIT_S) is None
+    assert outputs_of(job) == [], "no widget that nobody could move"
     assert [one.split("|")[0] for one in job.logs().splitlines()] == ["widget: 100%", "100%"]
     until(lambda: job.progress == (2, 2, ""), "the last bar")
 
@@ -177,4 +179,5 @@ def test_outside_a_job_tqdm_is_as_it_is() -> None:
         "import sys; assert sum(type(one).__name__ == '_Finder' for one in sys.meta_path) == 1\n"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=LIMIT_S, check=True)
-    assert "\rplain: 100%|" in done.stderr.replace("\n", "")
+    assert "plain:   0%|" in done.stderr, "each state is drawn"
+    assert "plain: 100%|" in done.stderr
