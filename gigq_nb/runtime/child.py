@@ -252,15 +252,7 @@ class Child:
             os.environ.clear()
             os.environ.update(self.environment)
         os.umask(self.umask)
-        for number, handler in self.handlers:
-            if _signal.getsignal(number) is not handler:
-                signal.signal(number, handler)
-        _signal.pthread_sigmask(_signal.SIG_SETMASK, self.blocked)
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        if sys.gettrace() is not self.tracing:
-            sys.settrace(self.tracing)
-        if sys.getprofile() is not self.profiling:
-            sys.setprofile(self.profiling)
+        self.restore_hooks()
         if "resource" in sys.modules:
             self.restore_limits()
         if self.reseed or "numpy.random" in sys.modules:
@@ -283,6 +275,18 @@ class Child:
             pass
         if len(threading._active) > 1 and any(_goes_on(one) for one in threading.enumerate()):  # type: ignore[attr-defined]
             os._exit(0)  # so would its threads; the worker starts another child
+
+    def restore_hooks(self) -> None:
+        """Signals, timers, trace functions: what would break into the next job."""
+        for number, handler in self.handlers:
+            if _signal.getsignal(number) is not handler:
+                signal.signal(number, handler)
+        _signal.pthread_sigmask(_signal.SIG_SETMASK, self.blocked)
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        if sys.gettrace() is not self.tracing:
+            sys.settrace(self.tracing)
+        if sys.getprofile() is not self.profiling:
+            sys.setprofile(self.profiling)
 
     def watch_random(self) -> None:
         """A seed that a job sets is its own: the next one must not get the same numbers."""
