@@ -12,14 +12,14 @@ PY     := .venv/bin/python
 XDIST  ?= 2
 PYTEST ?= $(PY) -m pytest
 
-.PHONY: demo test unit runtime notebook browser lab bench bench-quick chaos lint format rooms setup clean help constraints chromium
+.PHONY: demo test unit runtime notebook browser lab bench bench-quick chaos lint format rooms setup clean help constraints chromium strace
 
 ## Run the guided tour in this terminal
 demo: .venv/.demo
 	$(PY) notebooks/run_demo.py
 
 ## Format, lint, types, then every test; fails if any part fails
-test: .venv/.test chromium
+test: .venv/.test chromium strace
 	@failed=""; \
 	for part in lint unit runtime notebook browser; do \
 	    echo; echo "== $$part"; \
@@ -30,7 +30,7 @@ test: .venv/.test chromium
 	echo "lint, unit, runtime, notebook, browser: all passed"
 
 ## Tests without workers: nouns, payloads, store, queue, words, HTML
-unit: .venv/.test
+unit: .venv/.test strace
 	$(PYTEST) tests --ignore=tests/runtime --ignore=tests/notebook --ignore=tests/browser -n $(XDIST)
 
 ## Tests with real workers and children
@@ -116,6 +116,10 @@ apt      = $(as_root) apt-get update -qq && $(as_root) env DEBIAN_FRONTEND=nonin
 chromium:
 	@[ -n "$${GIGQ_CHROMIUM:-}" ] || command -v chromium >/dev/null || \
 	    { echo "installing Chromium (40 s)"; $(apt) chromium >/dev/null; }
+
+# The replay of power cuts (tests/store/test_power.py) records system calls.
+strace:
+	@command -v strace >/dev/null || [ "$$(uname)" != Linux ] || { echo "installing strace"; $(apt) strace >/dev/null; }
 
 # Resolve everything anew at the newest versions that Debian 12's Python 3.11.2 can run, uv included; then: make test bench-quick
 constraints: .venv/bin/python
