@@ -11,8 +11,10 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
+from tests.books import make_nb
 from tests.leftovers import dismiss
 
+README = Path(__file__).resolve().parents[2] / "README.md"
 FOLDER = Path(__file__).resolve().parents[2] / "notebooks"
 BOOKS = sorted(FOLDER.glob("*.ipynb"))
 # Nothing on this machine answers there: whoever wants the network gets an error at once.
@@ -151,3 +153,20 @@ def test_05_history_as_dataframes(run_book: Callable[[Path], Any]) -> None:
     assert re.search(r"completed\s+24\s+failed\s+8", text_of(book, "counts").replace("estimate_pi", ""))
     assert "Figure" in text_of(book, "plot")
     assert "history-copy.db" in text_of(book, "keep")
+
+
+def test_the_lines_of_the_readme_that_are_for_a_notebook_run_in_one(run_book: Callable[[Path], Any], tmp_path: Path) -> None:
+    fenced = README.read_text(encoding="utf-8").split("```")[1::2]
+    [block] = [one.removeprefix("\n") for one in fenced if "%load_ext" in one]
+    connect, cell = block.split("\n\n")
+    lines = [line.split("  # ")[0].rstrip() for line in connect.splitlines()]
+    define = "df = list(range(10))\n\ndef fit(values):\n    return sum(values)"
+    write_book(tmp_path / "readme.ipynb", ["\n".join(lines), define, cell, "%gigq wait fit", "print(model)"])
+    book = run_book(tmp_path / "readme.ipynb")
+    assert errors_of(book) == []
+    assert book.cells[-1].outputs[0].text == "45\n"
+
+
+def write_book(path: Path, cells: list[str]) -> None:
+    """A notebook of these cells."""
+    nbformat.write(make_nb(cells), path)
