@@ -278,10 +278,8 @@ def test_a_cell_that_runs_again_closes_what_it_showed_before(queue: JobQueue, de
 
 
 def test_closing_a_view_closes_every_comm_that_it_made(queue: JobQueue, desk: Desk) -> None:
-    import ipywidgets
-
     widgets._shared()
-    before = set(ipywidgets.Widget.widgets) if hasattr(ipywidgets.Widget, "widgets") else set()
+    before = set(_all_widgets())
     view = desk.open(queue.submit(broken, 1))
     desk.round()
     work(queue)
@@ -340,7 +338,7 @@ def test_the_snapshot_is_renewed_now_and_then_and_once_at_the_end(queue: JobQueu
 def test_a_view_that_stands_still_makes_the_notebook_no_longer_unsaved(queue: JobQueue, desk: Desk) -> None:
     view = desk.open(queue.submit(double, 1))
     desk.round()
-    view.saved, view.saved_s = view.snapshot, desk.now_s
+    desk.saved.clear()
     for _ in range(50):
         desk.round(1)
     assert desk.saved == []
@@ -465,19 +463,22 @@ CELLS = [
     "from gigq_nb import JobQueue\nq = JobQueue('jobs.db')\nworker = q.start_worker(1)",
     "job = q.submit(lambda: 6 * 7)\njob",
     "b = q.map(lambda x: x, range(20))\nb",
-    (
-        "import threading, time\nb.wait(60), job.wait(60)\nend = time.monotonic() + 60\n"
-        "while any(t.name == 'gigq_nb views' for t in threading.enumerate()) and time.monotonic() < end: time.sleep(.05)"
-    ),
+    """
+import threading, time
+b.wait(60), job.wait(60)
+end = time.monotonic() + 60
+while any(t.name == 'gigq_nb views' for t in threading.enumerate()) and time.monotonic() < end:
+    time.sleep(.05)
+""",
 ]
 
 
 def test_an_executed_notebook_holds_the_last_state_of_each_view(run_nb: RunNb) -> None:
     nb, models = run_nb(CELLS)
     first, second = nb.cells[1].outputs
-    assert list(second.data) == [VIEW, "text/html"] or set(second.data) == {VIEW, "text/html"}
+    assert set(second.data) == {VIEW, "text/html"}
     assert "completed" in first.data["text/html"]
-    assert "-&gt; 42" in first.data["text/plain"] or "-> 42" in first.data["text/plain"]
+    assert "-> 42" in first.data["text/plain"]
     assert "20 of 20 done" in nb.cells[2].outputs[0].data["text/plain"]
     assert second.data[VIEW]["model_id"] in models
     nbformat.validate(nb)
