@@ -286,13 +286,15 @@ class Worker:
         now_s = time.monotonic()
         if self.neighbours is not None and self.neighbours.urgent:
             return 0.0
-        if self._look and self.runner is not None and self.runner.room():
+        if self._look and not self._stopping and self.runner is not None and self.runner.room():
             return max(0.0, self._retry_write_s - now_s, self._group_left_s(now_s))
-        waits = [self._beat_s - now_s, self._looked_s + self.polling_interval - now_s]
+        waits = [self._beat_s - now_s]
+        if not self._look:  # else it is known that there is something to claim, and a child with room is waited for
+            waits.append(self._looked_s + self.polling_interval - now_s)
+            if self._next_due_ms is not None:
+                waits.append((self._next_due_ms - now_ms()) / 1000)
         if self._endings:
             waits.append(max(self._retry_write_s - now_s, self._group_left_s(now_s)))
-        if self._next_due_ms is not None:
-            waits.append((self._next_due_ms - now_ms()) / 1000)
         if self.runner is not None and self.runner.children and any(c.queue for c in self.runner.children.values()):
             waits.append(FLUSH_S)
         if self._stopping:
@@ -360,7 +362,7 @@ class Worker:
             if began_s >= self._reports.due_s or (this.endings and self.runner.progress):
                 self._reports.write(db, now)
             if not self._stopping and this.said is None:
-                this.claims = self._claim(db, now)
+                this.claims = self._claim(db, now, this.beat)
             if this.endings:
                 failpoint("before_commit")
         if this.endings:
@@ -446,13 +448,15 @@ class Worker:
 
     # ------------------------------------------------------------------------------------------ claiming
 
-    def _claim(self, db: Any, now: int) -> list[Claim]:
+    def _claim(self, db: Any, now: int, beat: bool) -> list[Claim]:
         assert self.runner is not None
-        if self._look or (self._next_due_ms is not None and now >= self._next_due_ms):
-            self._next_due_ms = transitions.promote(db, now, stepped=self._clock_stepped())
+        stepped = self._clock_stepped()
+        if self._look or beat or stepped or (self._next_due_ms is not None and now >= self._next_due_ms):
+            self._next_due_ms = transitions.promote(db, now, stepped=stepped)
         room = self.runner.room()
         if self._limit is not None:
             room = min(room, self._limit - self._claimed)
+            self._look = self._look and self._claimed < self._limit
         if room <= 0:
             return []
         if self._look or not self._runtimes:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 
+import psutil
 import pytest
 
 from gigq_nb import Job, JobCancelled, JobQueue, JobTimeout, Retry, Worker, Workflow, current_job, progress, task
@@ -564,6 +565,29 @@ def test_a_memory_limit_holds_for_all_processes_of_a_job_together(queue: JobQueu
 
 
 # ------------------------------------------------------------------------------------------------- worker processes
+
+
+def test_a_busy_worker_sleeps_while_its_jobs_run(queue: JobQueue, start: Start, tmp_path: Path) -> None:
+    """Also when more waits than it has room for, a retry is due, and its last look at the file is long ago."""
+    one = start(concurrency=1, polling_interval=0.5)
+    begun, go = tmp_path / "begun", tmp_path / "go"
+
+    def waits() -> None:
+        begun.touch()
+        while not go.exists():
+            time.sleep(0.01)
+
+    queue.submit(waits, priority=1)
+    queue.submit(pow, 2, 2)
+    queue.submit(Job("later", time.time, delay=1))
+    until(begun.exists, "it runs")
+    time.sleep(2)
+    before = psutil.Process(one.pid).cpu_times()
+    time.sleep(3)
+    after = psutil.Process(one.pid).cpu_times()
+    go.touch()
+    used_s = after.user + after.system - before.user - before.system
+    assert used_s < 1, "it took a core for nothing"
 
 
 def test_a_second_kernel_finds_the_worker_of_the_first(queue: JobQueue, worker: WorkerHandle) -> None:
