@@ -222,8 +222,11 @@ def _captures_nothing(function: object) -> bool:
     """True for a plain function whose bytes are the same at each pickling: no globals read, no cells, plain defaults."""
     if type(function) is not types.FunctionType or function.__closure__ or function.__dict__ or function.__kwdefaults__:
         return False
-    if function.__annotations__ or any(type(one) not in _ATOMS for one in function.__defaults__ or ()):
+    if any(type(one) not in _ATOMS for one in function.__defaults__ or ()):
         return False
+    for one in function.__annotations__.values():  # texts, None and types of Python itself do not change
+        if one is not None and type(one) is not str and not (type(one) is type and one.__module__ == "builtins"):
+            return False
     return not _global_names(function.__code__) & function.__globals__.keys()
 
 

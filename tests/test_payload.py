@@ -144,6 +144,14 @@ def test_what_a_later_cell_defines_travels_with_the_next_submit() -> None:
     assert payload.unpack(payload.pack_function(notebook["f"]).payload)(1) == 2
 
 
+def test_a_class_in_an_annotation_travels_as_it_is_at_each_submit() -> None:
+    for annotation in ("C", "list[C]"):
+        notebook = cell(f"class C: n = 1\ndef f(x: {annotation}) -> None: return None")
+        first = payload.pack_function(notebook["f"]).digest
+        notebook["C"].n = 2
+        assert payload.pack_function(notebook["f"]).digest != first
+
+
 def test_code_that_was_put_in_place_of_the_old_travels() -> None:
     """As %autoreload does it."""
     notebook = cell("def f(x, n=1): return x + n\ndef g(x, n=1): return x - n")

@@ -211,6 +211,12 @@ TAMPERED: dict[str, str] = {
     " where id = :task",
     "the options": "update tasks set options = replace(options, '\"fresh\":false', '\"fresh\":true') where id = :task",
     "options that are no JSON": "update tasks set options = '{' where id = :task",
+    "options that are no JSON, with a digest that fits": "update tasks set options = '{' where id = :task",
+    "a timeout that is a text, with a digest that fits": 'update tasks set options = replace(options, \'"timeout_s":null\', \'"timeout_s":"x"\')'
+    " where id = :task",
+    "a sys.path that is no JSON, with a digest that fits": "update tasks set sys_path = '[' where id = :task",
+    "its function's row": "delete from functions where id = (select function from tasks where id = :task)",
+    "its task's row": "delete from tasks where id = :task",
     "the folder": "update tasks set folder = '/' where id = :task",
     "the sys.path": "update tasks set sys_path = '[\"/tmp\"]' where id = :task",
     "the task's name": "update tasks set name = 'innocent' where id = :task",
@@ -245,7 +251,9 @@ def test_a_job_that_was_changed_in_any_place_is_damaged_and_only_that_one(queue_
         tasks = dict(db.execute("select id, task from jobs").fetchall())
         for name, statement in TAMPERED.items():
             job = jobs[name]
-            if name in ("the options", "the folder", "the sys.path", "the task's name"):  # with a digest that fits them
+            if name in ("the options", "the folder", "the sys.path", "the task's name") or name.endswith(
+                "fits"
+            ):  # with a digest that fits them
                 db.execute(statement, {"task": tasks[job]})
                 row = db.execute(
                     "select f.digest, t.name, t.folder, t.sys_path, t.options, t.notebook, t.cell from tasks t join functions f on f.id ="
@@ -259,7 +267,11 @@ def test_a_job_that_was_changed_in_any_place_is_damaged_and_only_that_one(queue_
         jobs["another id"] = db.execute("select id from jobs where seq = ?", (seqs[jobs["another id"]],)).fetchone()[0]
     db.close()
     work(queue_path)
-    statuses = {name: (row.status, row.reason) for name, job in jobs.items() for row in [queue.job(job).row()]}
+    db = sqlite3.connect(queue_path)
+    found = {row[0]: row[1:] for row in db.execute("select id, status, reason from jobs")}
+    db.close()
+    statuses = {name: found[job] for name, job in jobs.items()}
+    assert len(queue.list_jobs()) == len(jobs) - 2, "what is left of a job without a function is not shown; the others are"
     wanted: dict[str, tuple[str, str | None]] = dict.fromkeys(TAMPERED, ("failed", "damaged"))
     assert statuses == {"untouched": ("completed", None), "other": ("completed", None), **wanted}
     assert sorted(ran.read_text().split("\n")) == ["", "other", "untouched"]

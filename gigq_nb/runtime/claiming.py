@@ -48,8 +48,8 @@ class Claims:
 
     def _load_task(self, db: Any, number: int) -> LoadedTask | PayloadDamaged:
         """A task whose content is what its digest says: else nothing of it may be unpickled."""
-        row = reads.task(db, number)
         try:
+            row = reads.task(db, number)
             function = (
                 row.payload if row.payload is not None else self.spill.read(f"function-{row.function_digest.hex()}", row.size)
             )
@@ -58,11 +58,14 @@ class Claims:
         signed = payload.task_digest(row.function_digest, row.name, row.folder, row.sys_path, row.options, row.notebook, row.cell)
         if payload.digest_of(function) != row.function_digest or row.digest != signed:
             return PayloadDamaged(f"the stored function of {row.name} is not what was signed: somebody changed the file")
-        options = Options.from_json(row.options)
+        try:
+            options, sys_path = Options.from_json(row.options), json.loads(row.sys_path)
+        except ValueError as error:  # its digest fits, but a signature never will: it is no worker that made it
+            return PayloadDamaged(f"the stored task {row.name} is not what was signed: {error}")
         settings = {
             "name": row.name,
             "folder": row.folder,
-            "sys_path": json.loads(row.sys_path),
+            "sys_path": sys_path,
             "env": dict(options.env),
             "memory_bytes": options.memory_bytes,
             "pass_parent_results": options.pass_parent_results,

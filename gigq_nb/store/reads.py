@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..errors import InvalidArgument, JobNotFound
+from ..errors import InvalidArgument, JobNotFound, PayloadDamaged
 from ..job import BatchRow, Counts, ExecutionRow, JobRow, Options, WorkerRow
 from ..states import JobStatus, Reason
 
@@ -317,14 +317,19 @@ class TaskRow:
 
 
 def task(db: Db, number: int) -> TaskRow:
-    """A task by its number."""
-    return TaskRow(
-        *db.execute(
-            "select t.id, t.digest, t.name, f.id, f.digest, f.name, f.payload, f.size, f.cells, f.source, t.folder, t.sys_path, t.notebook,"
-            " t.cell, t.options from tasks t join functions f on f.id = t.function where t.id = ?",
-            (number,),
-        ).fetchone()
-    )
+    """A task by its number.
+
+    Raises:
+        PayloadDamaged: it or its function is gone; somebody wrote to the file.
+    """
+    row = db.execute(
+        "select t.id, t.digest, t.name, f.id, f.digest, f.name, f.payload, f.size, f.cells, f.source, t.folder, t.sys_path, t.notebook,"
+        " t.cell, t.options from tasks t join functions f on f.id = t.function where t.id = ?",
+        (number,),
+    ).fetchone()
+    if row is None:
+        raise PayloadDamaged("its function is no longer in the file: somebody changed the file")
+    return TaskRow(*row)
 
 
 def arguments(db: Db, ids: Iterable[str]) -> dict[str, tuple[bytes, bytes | None, int, bytes]]:
