@@ -7,6 +7,7 @@ and beside it the live widget, whose stylesheet hides the snapshot as long as th
 from __future__ import annotations
 
 import functools
+import time
 from typing import Any
 
 from ..errors import GigQError
@@ -27,7 +28,12 @@ def monitor() -> Monitor:
     """The one of this kernel."""
     global _monitor
     if _monitor is None:
+        from IPython import get_ipython
+
         _monitor = Monitor(save=_save)
+        if (shell := get_ipython()) is not None:
+            shell.events.register("pre_run_cell", _monitor.cell_begins)
+            shell.events.register("post_run_cell", _monitor.cell_ends)
     return _monitor
 
 
@@ -88,7 +94,7 @@ def show(thing: Any) -> None:
     _read(view)
     assert view.snapshot is not None
     display(view.bundle(), raw=True, display_id=view.display_id)  # type: ignore[no-untyped-call]
-    view.saved = view.snapshot
+    view.saved, view.saved_s = view.snapshot, time.monotonic()
     if isinstance(view.snapshot, GoneView):
         return
     watcher = monitor()

@@ -54,6 +54,7 @@ class Monitor:
         self._ears: dict[Database, tuple[Bell, Ear]] = {}
         self._marks: dict[Database, Any] = {}
         self._pulse: Pulse | None = None
+        self.cell_runs = True
 
     # ------------------------------------------------------------------------------------------------------ from cells
 
@@ -81,6 +82,19 @@ class Monitor:
                 self._thread.start()
         with contextlib.suppress(OSError):
             os.write(self._wake_write, b"!")
+
+    def cell_begins(self, *_: object) -> None:
+        """Where cells have no names (nbclient, papermill) what is saved between two of them is lost: save it again now."""
+        self.cell_runs = True
+        lost = [one for one in self.views if one.saved_between]
+        for view in lost:
+            view.saved, view.saved_between = None, False
+        if lost:
+            self.look()
+
+    def cell_ends(self, *_: object) -> None:
+        """From now on no cell listens."""
+        self.cell_runs = False
 
     def close(self) -> None:
         """Close all views; the thread ends."""
@@ -162,7 +176,7 @@ class Monitor:
         drawn = MOST_DRAWN - room
         self._move_clocks(moving, now, now_s)
         self._say_busy(moving, now_s)
-        self._save(moving, now_s)
+        self._save(moving, now, now_s)
         return drawn
 
     def _read(self, database: Database, some: list[View], now: int, now_s: float, room: int) -> tuple[list[View], bool]:
@@ -225,19 +239,18 @@ class Monitor:
         age_s = now_s - view.saved_s
         return age_s >= SAVE_S and (view.unsaved() or view.ticks or age_s >= SAVE_CLOCK_S)
 
-    def _save(self, moving: list[View], now_s: float) -> None:
+    def _save(self, moving: list[View], now: int, now_s: float) -> None:
         """Renew the plain HTML of the notebook: at the end at once, meanwhile now and then."""
         if self.save is None:
             return
         due = sorted((one for one in moving if self._save_due(one, now_s)), key=lambda one: one.saved_s)
         done = [one for one in due if one.snapshot is not None and one.snapshot.done][:MOST_SAVED_DONE]
         for view in (*done, *[one for one in due if one not in done][:MOST_SAVED]):
-            if not view.moving or view.live is None:
-                pass
-            elif view.snapshot is not None and not view.snapshot.done:
-                view.advance(now_ms())
+            view.advance(now)
+            between = not self.cell_runs
             self.save(view)
             view.saved, view.saved_s = view.snapshot, now_s
+            view.saved_between = view.cell is None and (between or not self.cell_runs)
 
     def _say_busy(self, moving: list[View], now_s: float) -> None:
         if self._pulse is None:

@@ -35,6 +35,7 @@ class View:
         self.drawn_s = 0.0
         self.saved_s = 0.0
         self.saved: Snapshot | None = None
+        self.saved_between = False  # while no cell ran
         self.closed = False
         self._reader: BatchReader | QueueReader | None = None
         if isinstance(thing, Batch):

