@@ -105,7 +105,8 @@ def _job_head(view: JobView) -> str:
         text += html.bar(share, "running", f"{row.name}: {100 * share:.0f} %")
     said = " · ".join(filter(None, [*_job_words(view), _attempt(row)]))
     eta = f"about {html.duration(view.eta_s)} left" if view.eta_s is not None else ""
-    return text + line(said, eta) + ("" if view.done else late(view.at_ms))
+    about = line(esc(row.options.description.partition("\n")[0], 300))  # of a cell: what it takes along, and how big
+    return text + line(said, eta) + about + ("" if view.done else late(view.at_ms))
 
 
 def _job_words(view: JobView) -> list[str]:

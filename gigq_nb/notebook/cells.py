@@ -6,7 +6,6 @@ import argparse
 import ast
 import keyword
 import traceback
-import uuid
 from typing import TYPE_CHECKING, Any
 
 from ..commands import finding
@@ -116,16 +115,11 @@ def run_cell_magic(line: str, cell: str, shell: Any, queue: JobQueue) -> JobHand
     job = queue._submit_cell(task, variables, f"%%gigq {line}\n{cell}", {title: HEAD + code}, parents)
     for one in luggage.warnings:
         taken.warn(one, title)
-    display_id = None
-    if not args.quiet:
-        display_id = f"gigq-cell-{uuid.uuid4().hex}"
-        first = f"{name}: {luggage.text}" + (
-            f"; starts after {len(parents)} other job{'s'[: len(parents) - 1]}" if parents else ""
-        )
-        returns.tell(first + coming, display_id)
     comings.gave(job, luggage.promised)
     if outs:
-        comings.expect(job, name, outs, (display_id, first) if display_id else None)
+        # The card says what was taken along; this line, which variables are awaited, and then that they came.
+        words = f"{name}: {' and '.join(outs)} {'come' if len(outs) > 1 else 'comes'} back when it is done"
+        comings.expect(job, name, outs, None if args.quiet else returns.tell(words))
     return None if args.quiet else job
 
 

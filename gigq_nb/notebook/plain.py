@@ -43,6 +43,8 @@ def _job(view: JobView) -> list[str]:
     if row.max_attempts > 1 or row.attempts > 1:
         head += f", attempt {max(1, row.attempts)} of {row.max_attempts}"
     shown = [head]
+    if row.options.description:
+        shown.append(f"  {visible(row.options.description.partition(chr(10))[0])[:200]}")
     if row.status == "pending" and row.waits_for:
         shown.append(f"  {visible(row.waits_for)}")
     if row.status == "running" and row.progress_done is not None:

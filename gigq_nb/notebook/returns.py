@@ -11,6 +11,7 @@ import contextlib
 import sys
 import threading
 import time
+import uuid
 import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -57,7 +58,7 @@ class _Promise:
     job: JobHandle
     title: str
     before: dict[str, _Binding]
-    line: tuple[str, str] | None  # (display id, what stands there) of the line below its cell
+    line: str | None  # the display id of the line below its cell
     superseded: dict[str, str] = field(default_factory=dict)
 
 
@@ -81,7 +82,7 @@ class Returns:
 
     # ------------------------------------------------------------------------------------------ awaiting
 
-    def expect(self, job: JobHandle, title: str, names: Sequence[str], line: tuple[str, str] | None) -> None:
+    def expect(self, job: JobHandle, title: str, names: Sequence[str], line: str | None) -> None:
         """Bring these variables back when the job is done."""
         notebook = submission.whereabouts()[0]
         if notebook is not None:
@@ -119,7 +120,7 @@ class Returns:
             and before.is_still(self.shell.user_ns.get(name, _MISSING))
         }
 
-    def _await(self, job: JobHandle, title: str, names: Sequence[str], line: tuple[str, str] | None) -> None:
+    def _await(self, job: JobHandle, title: str, names: Sequence[str], line: str | None) -> None:
         for other in self._promises.values():  # the newest job wins, whichever ends first
             for name in names:
                 if name in other.before:
@@ -251,8 +252,7 @@ class Returns:
     def _announce(self, promise: _Promise, text: str, *, aloud: bool = True) -> None:
         """Say it below the cell of the job, and ``aloud`` in the next one that ends or begins."""
         if promise.line is not None:
-            display_id, first = promise.line
-            tell(f"{first}; {text}", display_id, update=True)
+            tell(f"{promise.title}: {text}", promise.line)
         if aloud:
             self._unsaid.append(f"{promise.title}: {text}")
 
@@ -290,11 +290,13 @@ def forget(_shell: Any) -> None:
         _returns = None
 
 
-def tell(text: str, display_id: str, *, update: bool = False) -> None:
-    """A line below the cell, which can be replaced when there is news."""
+def tell(text: str, display_id: str | None = None) -> str:
+    """A line below the cell; with its ``display_id``, in place of what stood there. Returns the display id."""
     from IPython.display import display
 
+    update, display_id = display_id is not None, display_id or f"gigq-line-{uuid.uuid4().hex}"
     display({"text/plain": visible(text)}, raw=True, display_id=display_id, update=update)  # type: ignore[no-untyped-call]
+    return display_id
 
 
 def _say(line: str) -> None:

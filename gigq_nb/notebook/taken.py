@@ -34,10 +34,15 @@ class Taken:
         """Whether its size is worth a warning."""
         return self.size_bytes > payload.WARN_BYTES
 
+    @property
+    def is_definition(self) -> bool:
+        """Whether it is code of the notebook, not data."""
+        return self.type_name in ("function", "type", "Task", "builtin_function_or_method")
+
     def __str__(self) -> str:
         if self.job is not None:
             return f"{self.name} (from {self.job}, when that is done)"
-        if self.type_name in ("module", "function", "type", "Task", "builtin_function_or_method") and self.size_bytes < 100_000:
+        if self.type_name == "module" or (self.is_definition and self.size_bytes < 100_000):
             return self.name
         return f"{self.name} ({self.type_name}, {size_text(self.size_bytes)})"
 
@@ -68,7 +73,9 @@ class Luggage:
         if not self.items:
             return "takes nothing along"
         modules = [one for one in self.items if one.type_name == "module"]
-        others = sorted((one for one in self.items if one.type_name != "module"), key=lambda one: -one.size_bytes)
+        others = sorted(
+            (one for one in self.items if one.type_name != "module"), key=lambda one: (one.is_definition, -one.size_bytes)
+        )
         parts = [str(one) for one in others[:_SHOWN]]
         if len(others) > _SHOWN:
             rest = others[_SHOWN:]
