@@ -60,10 +60,10 @@ def tree_of(pid: int) -> list[int]:
 class WorkerProcess:
     """``Worker(path, …).start()`` in a process of its own, as a script of a user runs it."""
 
-    def __init__(self, path: Path, env: dict[str, str] | None = None, **options: Any) -> None:
+    def __init__(self, path: Path, env: dict[str, str] | None = None, *, log_folder: Path | None = None, **options: Any) -> None:
         code = f"from gigq_nb import Worker; w = Worker({str(path)!r}, **{options!r}); w.alone = True; w.start()"
         self.path = path
-        self.log = path.with_name(f"worker-{time.monotonic_ns()}.log")
+        self.log = (log_folder or path.parent) / f"worker-{time.monotonic_ns()}.log"
         with open(self.log, "wb") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-c", code],
@@ -140,3 +140,15 @@ def outcomes(queue: JobQueue, job: str) -> list[str | None]:
 def lines(path: Path) -> list[str]:
     """What jobs wrote into a file so far."""
     return path.read_text().split() if path.exists() else []
+
+
+def note(ledger: Path, word: str) -> None:
+    """From a job: one line, whole, whoever writes at the same time."""
+    handle = os.open(ledger, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    os.write(handle, f"{word}\n".encode())
+    os.close(handle)
+
+
+def note_pid(ledger: Path, word: str) -> None:
+    """The same with the pid of the process: ``word:pid``."""
+    note(ledger, f"{word}:{os.getpid()}")

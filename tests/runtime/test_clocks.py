@@ -17,17 +17,10 @@ from typing import Any
 import pytest
 
 from gigq_nb import JobQueue, task
-from tests.runtime.rig import LIMIT_S, WorkerProcess, lines, outcomes, until, worker_rows
+from tests.runtime.rig import LIMIT_S, WorkerProcess, lines, note, outcomes, until, worker_rows
 
 Start = Callable[..., WorkerProcess]
 HOUR_S = 3600
-
-
-def note(ledger: Path, word: str) -> None:
-    """From a job: one line, whole, by whoever writes."""
-    handle = os.open(ledger, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    os.write(handle, f"{word}\n".encode())
-    os.close(handle)
 
 
 def alone_in(lock: Path, ledger: Path) -> int:

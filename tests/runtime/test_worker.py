@@ -577,7 +577,7 @@ def test_a_busy_worker_sleeps_while_its_jobs_run(queue: JobQueue, start: Start, 
         while not go.exists():
             time.sleep(0.01)
 
-    queue.submit(waits, priority=1)
+    queue.submit(waits)
     queue.submit(pow, 2, 2)
     queue.submit(Job("later", time.time, delay=1))
     until(begun.exists, "it runs")
