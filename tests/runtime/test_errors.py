@@ -166,6 +166,14 @@ def test_a_result_that_cannot_be_loaded_is_shown_everywhere_and_raised_by_result
         job.result(LIMIT_S)
 
 
+def test_a_parent_whose_result_cannot_be_loaded_is_named_by_the_job_that_wanted_it(queue: JobQueue, worker: WorkerHandle) -> None:
+    parent = queue.submit(FailsToLoad)
+    child = queue.submit(str, parent)
+    assert isinstance(child.exception(LIMIT_S), JobFailed)
+    assert (parent.status, child.status) == ("completed", "failed")
+    assert f"the result of the parent {parent} cannot be loaded here: cannot be loaded here" in (child.error or "")
+
+
 def test_a_repr_that_does_anything_does_not_fail_the_job(queue: JobQueue, worker: WorkerHandle) -> None:
     job = queue.submit(lambda x: x, BadRepr())
     assert type(job.result(LIMIT_S)).__name__ == "BadRepr"
