@@ -337,7 +337,7 @@ def test_the_snapshot_is_renewed_now_and_then_and_once_at_the_end(queue: JobQueu
 
 
 def test_a_view_that_stands_still_makes_the_notebook_no_longer_unsaved(queue: JobQueue, desk: Desk) -> None:
-    view = desk.open(queue.submit(double, 1))
+    desk.open(queue.submit(double, 1))
     desk.round()
     desk.saved.clear()
     for _ in range(50):
