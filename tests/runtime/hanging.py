@@ -29,6 +29,12 @@ def sleeps_in_c_holding_the_gil(pids: str) -> None:
     ctypes.PyDLL(None).sleep(3600)
 
 
+def computes_in_c_holding_the_gil(pids: str) -> None:
+    """C2, in a loop that no signal's handler ever gets into."""
+    _say(pids, os.getpid(), "ready")
+    sum(range(10**15))
+
+
 def ignores_signals(pids: str) -> None:
     """C3"""
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
@@ -72,6 +78,7 @@ KINDS: dict[str, Callable[[str], None]] = {
     for one in (
         loops_in_python,
         sleeps_in_c_holding_the_gil,
+        computes_in_c_holding_the_gil,
         ignores_signals,
         swallows_every_exception,
         leaves_grandchildren,
