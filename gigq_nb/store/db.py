@@ -325,7 +325,7 @@ class Database:
             return
         with contextlib.suppress(sqlite3.Error):
             if db.execute("select 1 from workers where state <> 'gone' limit 1").fetchone() is None:
-                db.execute("pragma wal_checkpoint(passive)").fetchone()
+                db.execute("pragma wal_checkpoint(restart)").fetchone()
         if size > LONGEST_WAL_BYTES:  # the worker that stands in the file is dead: who closes it last empties the WAL
             self._drop()
 
@@ -363,7 +363,7 @@ class Database:
                 does not grow needs no commit of the file system's journal, and takes half the time.
         """
         with self._lock, self._errors():
-            self._connected().execute(f"pragma wal_checkpoint({'truncate' if shrink else 'passive'})").fetchone()
+            self._connected().execute(f"pragma wal_checkpoint({'truncate' if shrink else 'restart'})").fetchone()
         return self.wal_bytes()
 
     def wal_bytes(self) -> int:
