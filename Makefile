@@ -35,11 +35,11 @@ unit: .venv/.test strace
 
 ## Tests with real workers and children
 runtime: .venv/.test
-	$(PYTEST) tests/runtime
+	$(PYTEST) tests/runtime -n $(XDIST)
 
 ## Tests in a real kernel (nbclient)
 notebook: .venv/.test
-	$(PYTEST) tests/notebook
+	$(PYTEST) tests/notebook -n $(XDIST)
 
 # A pytest of its own: Playwright's sync API occupies the event loop.
 ## Tests in a real JupyterLab in Chromium
