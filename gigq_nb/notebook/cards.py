@@ -266,7 +266,7 @@ def _failed(some: tuple[views.Failed, ...], total: int) -> str:
         n = f' <span style="{html.MUTED};{html.NUMBERS};white-space:nowrap">× {len(those)}</span>' if len(those) > 1 else ""
         which = f"{esc(those[0].name, 100)} {esc(those[0].id)}"
         rows.append(
-            f'<div style="margin-top:4px">{html.dot(status)}<span style="overflow-wrap:anywhere">{esc(said, 300)}</span>{n}'
+            f'<div style="margin-top:4px">{html.dot(status)}<span style="overflow-wrap:anywhere">{esc(said, 160)}</span>{n}'
             f'<div style="{html.MUTED};{html.MONO};font-size:11px;margin-left:14px;overflow-wrap:anywhere">{which}</div></div>'
         )
     left = total - sum(len(those) for _, those in shown)

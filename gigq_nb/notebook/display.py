@@ -17,9 +17,11 @@ from ..runtime.bell import now_ms
 from ..runtime.launcher import WorkerHandle
 from ..workflow import Workflow
 from . import widgets
-from .monitor import Monitor
+from .monitor import SAVE_S, Monitor
 from .snapshots import GoneView, Snapshot, WorkerView, workflow_view
 from .view import View, bundle
+
+FIRST_SAVE_S = 1.5  # the first renewal comes sooner: much happens in the first seconds
 
 _monitor: Monitor | None = None
 
@@ -94,7 +96,7 @@ def show(thing: Any) -> None:
     _read(view)
     assert view.snapshot is not None
     display(view.bundle(), raw=True, display_id=view.display_id)  # type: ignore[no-untyped-call]
-    view.saved, view.saved_s = view.snapshot, time.monotonic()
+    view.saved, view.saved_s = view.snapshot, time.monotonic() - SAVE_S + FIRST_SAVE_S
     if isinstance(view.snapshot, GoneView):
         return
     watcher = monitor()

@@ -99,6 +99,7 @@ def test_views_move_with_the_kernel_idle_and_busy_and_buttons_say_when_they_must
     book.page.evaluate("jupyterapp.commands.execute('apputils:change-theme', {theme: 'JupyterLab Dark'})")
     until(book, "document.body.dataset.jpThemeName == 'JupyterLab Dark'")
     until(book, "getComputedStyle(document.querySelector('.gigq-live')).backgroundColor != 'rgb(255, 255, 255)'")
+    until(book, "!document.querySelector('#jupyterlab-splash')")
     book.screenshot("views-dark")
     wide(book, 1900, 400)
     page = "document.querySelector('.gigq-live')"
@@ -141,7 +142,11 @@ def test_a_traceback_is_folded_out_and_stays_open(notebook: Book) -> None:
 
 def test_running_a_cell_again_replaces_its_view(notebook: Book) -> None:
     book = notebook(
-        [SETUP + "job = q.submit(train, 1000)", "job", "from ipywidgets.widgets.widget import _instances; print(len(_instances))"]
+        [
+            SETUP + "job = q.submit(time.sleep, 1000)",
+            "job",
+            "from ipywidgets.widgets.widget import _instances; print(len(_instances))",
+        ]
     )
     book.run_all()
     until(book, "document.querySelectorAll('.gigq-live').length == 1")
