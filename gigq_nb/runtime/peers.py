@@ -37,6 +37,7 @@ class Neighbours:
     def __init__(self, runner: LocalRunner, lease_s: float = LEASE_S) -> None:
         self.runner = runner
         self.lease_s = lease_s
+        self.most_gap_s = min(MOST_GAP_S, lease_s / 2)
         self.watched: dict[int, _Watched] = {}
         self.stale = True
         self.urgent = False
@@ -45,7 +46,7 @@ class Neighbours:
     def see(self, peers: list[workers.Peer], *, committed: bool) -> None:
         """Compare with what was seen before. Call after a transaction that carried the observer's own beat."""
         now_s = time.monotonic()
-        interrupted = now_s - self.seen_s > MOST_GAP_S
+        interrupted = now_s - self.seen_s > self.most_gap_s
         self.seen_s = now_s
         self.stale = False
         known = {peer.id for peer in peers}
@@ -85,7 +86,7 @@ class Neighbours:
         found = []
         for one in self.watched.values():
             alive = processes.is_alive(one.peer.process)
-            if alive is False or (now_s - one.since_s > self.lease_s and now_s - self.seen_s < MOST_GAP_S):
+            if alive is False or (now_s - one.since_s > self.lease_s and now_s - self.seen_s < self.most_gap_s):
                 found.append(one.peer)
                 if one.pidfd is not None and alive is False:  # it would ring until the file can be written
                     self.runner.unlisten(one.pidfd)

@@ -2,26 +2,53 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Sequence
 
 from ..store import workers
 from ..store.db import Database
+from ..store.workers import Process
 from . import processes
 from .bell import now_ms
+from .local import LocalRunner
 
 NOBODY = "no kernel was alive and nothing was open"
 
 
 class Presence:
-    """Looks after each beat; forgets kernels that are dead."""
+    """Looks after each beat, and when a kernel ends: what a notebook is told later counts from then."""
 
-    def __init__(self, database: Database, worker: int, linger_s: float) -> None:
+    def __init__(self, database: Database, runner: LocalRunner, worker: int, linger_s: float) -> None:
         self.database = database
+        self.runner = runner
+        self._pidfds: dict[Process, int] = {}
         self.worker = worker
         self.linger_s = linger_s
         self._idle_since_s: float | None = None
         self._said: str | None = None
+
+    def was_left(self) -> bool:
+        """Whether a kernel has just ended."""
+        return any(fd in self.runner.rang for fd in self._pidfds.values())
+
+    def _watch(self, alive: list[Process]) -> None:
+        """Wake when one of these kernels ends (pidfd_open(2)), and for no others."""
+        for who in [one for one in self._pidfds if one not in alive]:
+            fd = self._pidfds.pop(who)
+            self.runner.unlisten(fd)
+            os.close(fd)
+        for who in alive:
+            if who not in self._pidfds and processes.is_alive(who) is True:
+                try:
+                    self._pidfds[who] = os.pidfd_open(who.pid)
+                except OSError:
+                    continue
+                self.runner.listen(self._pidfds[who])
+
+    def close(self) -> None:
+        """Give the descriptors back."""
+        self._watch([])
 
     def is_unneeded(self, runtimes: Sequence[int]) -> bool:
         """True when no kernel is alive and nothing is ready, running, delayed or blocked, for longer than the linger time."""
@@ -29,6 +56,7 @@ class Presence:
             busy = workers.has_work_for(db, runtimes)
             known = workers.kernels(db)
         dead = [one for one in known if processes.is_alive(one) is False]
+        self._watch([one for one in known if one not in dead])
         alive = len(known) - len(dead)
         now_s = time.monotonic()
         if alive or busy:

@@ -74,7 +74,8 @@ class Worker:
         any_environment: Also run jobs that were submitted from another environment (same Python version).
         terminal: Stay until told to stop; False: leave when no kernel is alive and nothing is open.
         stop_grace: Seconds that running jobs get when the worker is asked to stop.
-        lease: Seconds of silence after which another worker whose process cannot be seen, or is frozen, loses its jobs.
+        lease: Seconds of silence after which another worker whose process cannot be seen, or is frozen, loses its jobs;
+            the same for all workers of a queue.
         linger: Seconds to wait for a new kernel before leaving.
 
     Raises:
@@ -116,6 +117,7 @@ class Worker:
         self.number = 0
         self.runner: LocalRunner | None = None
         self.neighbours: Neighbours | None = None
+        self._presence: Presence | None = None
         self._bell: Bell | None = None
         self._endings: list[Ending] = []
         self._unspilled: list[Finished] = []
@@ -201,7 +203,9 @@ class Worker:
                 terminal=self.terminal, log=self.log_file, now=now, key_id=self.key_id, any_prefix=self.any_environment,
             )  # fmt: skip
             transitions.promote(db, now)
-        self._presence = Presence(self.database, self.number, self.linger_s)
+        if self._presence is not None:
+            self._presence.close()
+        self._presence = Presence(self.database, self.runner, self.number, self.linger_s)
         self.runner.worker_name = processes.mark_of(processes.me(), self.number, self.path)
         log.info(
             "worker %s (%d) started: pid %d, %d children, %s",
@@ -216,6 +220,9 @@ class Worker:
             self._bell.ring("k", PEERS)
 
     def _close(self) -> None:
+        if self._presence is not None:
+            self._presence.close()
+            self._presence = None
         runner = self.runner
         if runner is not None:
             runner.close()
@@ -322,6 +329,8 @@ class Worker:
                 self._check_requests = True
             if PEERS in said:
                 self.neighbours.stale = True
+        if self._presence is not None and self._presence.was_left():
+            self._look_who_is_here()
 
     def _must_write(self, dead: list[workers.Peer]) -> bool:
         assert self.runner is not None and self.neighbours is not None
@@ -357,6 +366,7 @@ class Worker:
         )
         with self.database.write(durable=bool(this.endings or this.dead), busy_s=BUSY_S) as db:
             now = now_ms()  # after the wait for the lock: what one worker ends, another begins later
+            this.said = workers.asked(db, self.number)  # each time: who was taken for dead must neither claim nor enter children
             self._write_ends(db, this, now)
             self._write_presence(db, this, now)
             if began_s >= self._reports.due_s or (this.endings and self.runner.progress):
@@ -369,7 +379,7 @@ class Worker:
             failpoint("after_commit")
         self._committed(this)
         if this.beat:
-            self._beat_s = began_s + BEAT_S
+            self._beat_s = began_s + min(BEAT_S, self.lease_s / 5)
         if this.claims:
             failpoint("after_claim")
         if this.said == "gone" or (time.monotonic() - began_s > self.lease_s / 3 and self._was_taken_for_dead()):
@@ -390,7 +400,7 @@ class Worker:
         self._reports.write_last_words(db, this.endings)
         if this.homeless:
             transitions.hand_back(db, self.number, [one.claim for one in this.homeless], now)
-        for pid, birth in this.born:
+        for pid, birth in this.born if this.said != "gone" else ():
             workers.add_child(db, self.number, pid, birth)
         for pid, birth in this.gone:
             workers.remove_child(db, self.number, pid, birth)
@@ -401,7 +411,6 @@ class Worker:
         assert self.neighbours is not None
         if this.beat:
             workers.beat(db, self.number, now)
-        this.said = workers.asked(db, self.number)  # each time: who was taken for dead must not claim
         if self._check_requests or this.beat:
             this.stops = workers.cancelling_tokens(db, self.number)
         for peer in this.dead:
@@ -495,12 +504,17 @@ class Worker:
         if not self.database.is_in_place():
             self._moved_away(QueueReplaced(f"{self.path} was deleted or replaced"))
             return
-        if not self.terminal and not self._stopping:
-            try:
-                if self._presence.is_unneeded(self._runtimes):
-                    self._why, self._stopping = NOBODY, "gently"
-            except (QueueBusy, QueueFull) as error:
-                log.info("not looked whether anybody needs this worker: %s", error)
+        self._look_who_is_here()
+
+    def _look_who_is_here(self) -> None:
+        """A worker that was started for notebooks ends some time after the last of them."""
+        if self._presence is None or self.terminal or self._stopping:
+            return
+        try:
+            if self._presence.is_unneeded(self._runtimes):
+                self._why, self._stopping = NOBODY, "gently"
+        except (QueueBusy, QueueFull) as error:
+            log.info("not looked whether anybody needs this worker: %s", error)
 
     # ------------------------------------------------------------------------------------------ endings of its own
 
