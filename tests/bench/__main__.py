@@ -58,6 +58,7 @@ def print_tables(results: Results) -> None:
 
 def write(raw: dict, folder: Path) -> None:
     """RESULTS.json has every single turn; the other two are drawn from it."""
+    folder.mkdir(parents=True, exist_ok=True)
     (folder / "RESULTS.json").write_text(json.dumps(raw, indent=1, ensure_ascii=False) + "\n")
     results = Results([Record(**record) for record in raw["records"]])
     (folder / "RESULTS.md").write_text(report.markdown(results, raw["about"], raw["turns"]))

@@ -1,6 +1,8 @@
 """gigq_nb as shipped: a queue, and one detached worker with two children."""
 
 import sqlite3
+import statistics
+import time
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -73,6 +75,25 @@ class GigqNb(Contender):
                 self.queue.submit_many([self._job("noop", 0, **options) for _ in range(size)])
         if kind == "finished":
             self.queue.stop_worker()
+
+    def refresh_view(self, jobs: int) -> dict[str, float]:
+        """One round of the kernel's poller for the dashboard of a queue with so many jobs, in ms of this process."""
+        from gigq_nb.notebook.monitor import Monitor
+        from gigq_nb.notebook.view import View
+        from gigq_nb.notebook.widgets import Live
+
+        self.fill("pending", jobs)
+        self.queue.batch()  # the file is open and its pages are warm, as in a kernel that looks
+        view, monitor = View(self.queue), Monitor()
+        view.live = Live(lambda: None)
+        took = []
+        for turn in range(40):
+            self.queue.submit(self.functions.noop, turn)  # something changed
+            view.stale, view.mark = True, None
+            begin = time.process_time_ns()
+            monitor.run_once([view], time.time_ns() // 1_000_000, time.monotonic())
+            took.append((time.process_time_ns() - begin) / 1e6)
+        return {"refresh": statistics.median(took[5:]), "worst": max(took[5:])}
 
     def _finish(self, count: int) -> None:
         self.queue.start_worker(concurrency=WORKERS)
