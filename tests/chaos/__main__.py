@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -29,8 +30,12 @@ STUCK_S = 60.0
 class Harness:
     """Keeps workers and submitters alive, and kills them."""
 
-    def __init__(self, folder: Path, *, jobs: int, kills: int, submitter_kills: int, workers: int, seed: int) -> None:
-        self.folder, self.jobs, self.seed = folder, jobs, seed
+    def __init__(
+        self, folder: Path, *, jobs: int, kills: int, submitter_kills: int, workers: int, seed: int, rough: bool = False
+    ) -> None:
+        self.folder, self.jobs, self.seed, self.rough = folder, jobs, seed, rough
+        self.frozen: list[tuple[float, WorkerProcess]] = []
+        self.lock: tuple[float, sqlite3.Connection] | None = None
         self.chance = random.Random(seed)
         self.fire = Fire()
         for name in ("locks", "failed"):
@@ -56,6 +61,8 @@ class Harness:
             if time.monotonic() - moved_s > STUCK_S or (not submitting and not open_):
                 break
             self._shoot(done / self.jobs)
+            if self.rough:
+                self._be_rough(bool(self.shots))
             time.sleep(self.chance.uniform(0.005, 0.03))
         self.fire.seconds = time.monotonic() - began_s
         self._dismiss()
@@ -67,11 +74,12 @@ class Harness:
     def _keep_workers(self) -> None:
         for place, one in enumerate(self.workers):
             if one is not None and one.process.poll() is not None:
-                if one.pid not in self.fire.workers_killed:
+                if one.pid not in self.fire.workers_killed | self.fire.workers_stopped:
                     self.fire.ended_by_themselves += 1
                 one = None
             if one is None:
-                self.workers[place] = WorkerProcess(self.folder / "jobs.db", concurrency=2)
+                more = {"lease": 2, "stop_grace": 0.3} if self.rough else {}
+                self.workers[place] = WorkerProcess(self.folder / "jobs.db", concurrency=2, **more)
                 self.fire.workers_started += 1
 
     def _keep_submitters(self) -> bool:
@@ -83,9 +91,45 @@ class Harness:
                 one = None
             if one is None:
                 self.turns[slot] += 1
-                arguments = [str(self.folder), str(slot), str(self.turns[slot]), str(self.seed), str(share)]
+                arguments = [str(self.folder), str(slot), str(self.turns[slot]), str(self.seed), str(share), str(self.rough)]
                 self.submitters[slot] = subprocess.Popen([sys.executable, "-m", "tests.chaos.submitter", *arguments])
         return any(one is not None and one.poll() is None for one in self.submitters)
+
+    def _be_rough(self, go_on: bool) -> None:
+        """Freeze workers past their lease, stop some politely, hold the file's write lock."""
+        now_s = time.monotonic()
+        for until_s, one in self.frozen[:]:
+            if now_s > until_s or not go_on:
+                self.frozen.remove((until_s, one))
+                one.send_tree(signal.SIGCONT)
+        if self.lock is not None and (now_s > self.lock[0] or not go_on):
+            self.lock[1].rollback()
+            self.lock[1].close()
+            self.lock = None
+        if not go_on:
+            return
+        asleep = {one.pid for _, one in self.frozen}
+        ready = [
+            one
+            for one in self.workers
+            if one is not None and one.process.poll() is None and one.pid not in asleep and children_of(one.pid)
+        ]
+        dice = self.chance.random()
+        if dice < 0.03 and len(self.frozen) < 2 and ready:
+            one = self.chance.choice(ready)
+            self.fire.workers_frozen.add(one.pid)
+            (one.send_tree if self.chance.random() < 0.5 else one.send)(signal.SIGSTOP)
+            self.frozen.append((now_s + self.chance.uniform(0.5, 7), one))
+        elif dice < 0.06 and ready:
+            one = self.chance.choice(ready)
+            self.fire.workers_stopped.add(one.pid)
+            one.send(signal.SIGTERM)
+        elif dice < 0.075 and self.lock is None:
+            holder = sqlite3.connect(self.folder / "jobs.db", isolation_level=None, timeout=5)
+            with contextlib.suppress(sqlite3.OperationalError):
+                holder.execute("begin immediate")
+                self.fire.locks_held += 1
+            self.lock = (now_s + self.chance.uniform(0.5, 4), holder)
 
     def _shoot(self, share: float) -> None:
         while self.shots and self.shots[0] <= share:
@@ -131,7 +175,7 @@ class Harness:
         self.queue.close()
 
 
-def chaos(folder: Path, **wanted: int) -> tuple[list[tuple[str, int]], Fire, dict[str, int]]:
+def chaos(folder: Path, **wanted: Any) -> tuple[list[tuple[str, int]], Fire, dict[str, int]]:
     """Run it. Returns the table, what was done, and the counts of the queue.
 
     What is shared between its processes lies in ``folder``, which stands in their environment.
@@ -143,6 +187,7 @@ def chaos(folder: Path, **wanted: int) -> tuple[list[tuple[str, int]], Fire, dic
     harness.run()
     counts = harness.queue.stats()
     harness.queue.close()
+    (folder / "fire").write_text(repr(harness.fire))  # for whoever looks into a folder that was kept
     return table(folder, harness.fire), harness.fire, counts
 
 
@@ -157,7 +202,8 @@ def report(rows: list[tuple[str, int]], fire: Fire, counts: dict[str, int], fold
     lines = [
         f"{counts['total']:,} jobs in {fire.seconds:.0f} s: {shown}",
         f"SIGKILLs: {len(fire.workers_killed)} workers, {fire.children_killed} children, {fire.submitters_killed} submitters",
-        f"{fire.workers_started} workers started",
+        f"{fire.workers_started} workers started, {len(fire.workers_frozen)} frozen, {len(fire.workers_stopped)} stopped",
+        f"the file locked {fire.locks_held} times",
         f"attempts: {attempts}; most losses of one job: {losses}",
         "",
         "  exceptions to what must hold:",
@@ -175,6 +221,7 @@ def main() -> int:
     parser.add_argument("--submitter-kills", type=int, default=6)
     parser.add_argument("--workers", type=int, default=4)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--rough", action="store_true", help="also freeze and stop workers, lock the file, cancel and hang jobs")
     parser.add_argument("--keep", action="store_true", help="keep the folder")
     wanted = vars(parser.parse_args())
     keep, seed = wanted.pop("keep"), wanted["seed"]

@@ -39,3 +39,14 @@ def work(key: str, folder: str, rest_s: float, parent: str | None = None) -> str
     finally:
         os.close(lock)
     return key
+
+
+def hangs(key: str, folder: str) -> None:
+    """Until its timeout ends it."""
+    say(folder, BEGAN, key)
+    while True:
+        try:
+            time.sleep(600)
+        except KeyboardInterrupt:
+            if len(key) % 2:
+                raise

@@ -1,8 +1,9 @@
-"""A process that submits and writes down what was acknowledged: ``python -m tests.chaos.submitter FOLDER SLOT TURN SEED SHARE``."""
+"""A process that submits and writes down what was acknowledged: ``python -m tests.chaos.submitter FOLDER SLOT TURN SEED SHARE ROUGH``."""
 
 import os
 import random
 import sys
+import time
 from pathlib import Path
 
 from gigq_nb import Job, JobQueue, task
@@ -15,8 +16,8 @@ MOST = 100
 class Submitter:
     """One slot of the harness. A turn ends by SIGKILL or when the share of the slot is acknowledged."""
 
-    def __init__(self, folder: str, slot: str, turn: str, seed: int, share: int) -> None:
-        self.folder, self.share = folder, share
+    def __init__(self, folder: str, slot: str, turn: str, seed: int, share: int, rough: bool) -> None:
+        self.folder, self.share, self.rough = folder, share, rough
         self.name = f"{slot}.{turn}"
         self.chance = random.Random(f"{seed} {slot} {turn}")
         self.queue = JobQueue(f"{folder}/jobs.db")
@@ -43,7 +44,9 @@ class Submitter:
     def burst(self) -> None:
         """One of the ways to submit."""
         way = self.chance.random()
-        if way < 0.3:
+        if self.rough and self.chance.random() < 0.1:
+            self.trouble()
+        elif way < 0.3:
             key = self.key("flaky" if way < 0.05 else "plain")
             self.acknowledge([(str(self.queue.submit(self.task, key, self.folder, self.rest_s())), key)])
         elif way < 0.35:
@@ -60,6 +63,20 @@ class Submitter:
             batch = self.queue.map(self.task, keys, [self.folder] * len(keys), [self.rest_s() for _ in keys])
             self.acknowledge([(str(job), key) for job, key in zip(batch, keys, strict=True)])
 
+    def trouble(self) -> None:
+        """Jobs that do not end by themselves, or that somebody no longer wants."""
+        if self.chance.random() < 0.3:
+            key = self.key("hang")
+            job = self.queue.submit(task(name="hangs", timeout=0.3, grace=0.2)(jobs.hangs), key, self.folder)
+            self.acknowledge([(str(job), key)])
+            return
+        keys = [self.key("unwanted") for _ in range(self.chance.randint(1, 8))]
+        batch = self.queue.map(self.task, keys, [self.folder] * len(keys), [self.chance.choice((0.001, 0.2)) for _ in keys])
+        time.sleep(self.chance.uniform(0, 0.1))
+        for job, key in zip(batch, keys, strict=True):
+            wanted = key if not job.cancel() else key.replace("unwanted", "refused")
+            self.acknowledge([(str(job), wanted)])
+
     def family(self, kind: str) -> None:
         """A parent and two that wait for it; those of a bad one are cancelled with it."""
         first = self.key(kind)
@@ -72,8 +89,8 @@ class Submitter:
 
 def main() -> None:
     """Submit until the share is acknowledged."""
-    folder, slot, turn, seed, share = sys.argv[1:]
-    one = Submitter(folder, slot, turn, int(seed), int(share))
+    folder, slot, turn, seed, share, rough = sys.argv[1:]
+    one = Submitter(folder, slot, turn, int(seed), int(share), rough == "True")
     while one.done < one.share:
         one.burst()
 

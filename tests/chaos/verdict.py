@@ -10,7 +10,16 @@ from pathlib import Path
 from tests import invariants
 from tests.chaos.jobs import BEGAN, ENDED, MET
 
-_EXPECTED = {"plain": "completed", "flaky": "completed", "child": "completed", "bad": "failed", "orphan": "cancelled"}
+_EXPECTED = {
+    "plain": ("completed",),
+    "flaky": ("completed",),
+    "child": ("completed",),
+    "bad": ("failed",),
+    "orphan": ("cancelled",),
+    "hang": ("timeout", "failed"),  # its one attempt may be ended by a SIGKILL, too
+    "unwanted": ("completed", "cancelled"),
+    "refused": ("cancelled",),
+}
 
 
 @dataclass
@@ -18,6 +27,9 @@ class Fire:
     """What the harness did, and what it saw."""
 
     workers_killed: set[int] = field(default_factory=set)
+    workers_frozen: set[int] = field(default_factory=set)
+    workers_stopped: set[int] = field(default_factory=set)
+    locks_held: int = 0
     children_killed: int = 0
     submitters_killed: int = 0
     workers_started: int = 0
@@ -67,7 +79,7 @@ def _rows(db: sqlite3.Connection, folder: Path, fire: Fire) -> Iterator[tuple[st
     for name, select in {**invariants.AT_THE_END, **invariants.ALWAYS}.items():
         yield name, db.execute(f"select count(*) from ({select})").fetchone()[0]
     known = [(jobs[job], key) for job, key in acks.items() if job in jobs]
-    yield "wrong: an innocent job ended badly, or a bad one well", sum(row[1] != _EXPECTED[kind(key)] for row, key in known)
+    yield "wrong: an innocent job ended badly, or a bad one well", sum(row[1] not in _EXPECTED[kind(key)] for row, key in known)
     yield (
         "wrong: a result is that of another job",
         sum(row[1] == "completed" and (row[3] is None or json.loads(row[3]) != key) for row, key in known),
@@ -79,7 +91,12 @@ def _rows(db: sqlite3.Connection, folder: Path, fire: Fire) -> Iterator[tuple[st
     lost = db.execute(
         "select w.pid, count(*) from executions e join workers w on w.id = e.worker where e.outcome = 'lost' group by 1"
     ).fetchall()
-    yield "lost by a worker that nobody killed", sum(n for pid, n in lost if pid not in fire.workers_killed)
+    excused = fire.workers_killed | fire.workers_frozen
+    yield "lost by a worker that nobody killed or froze", sum(n for pid, n in lost if pid not in excused)
+    returned = db.execute(
+        "select w.pid, count(*) from executions e join workers w on w.id = e.worker where e.outcome = 'returned' group by 1"
+    ).fetchall()
+    yield "returned by a worker that nobody stopped", sum(n for pid, n in returned if pid not in fire.workers_stopped)
     killed = db.execute(
         "select count(*) from executions e join failures f on f.execution = e.id where e.outcome = 'failed' and f.message like '%signal 9%'"
     ).fetchone()[0]
@@ -87,7 +104,9 @@ def _rows(db: sqlite3.Connection, folder: Path, fire: Fire) -> Iterator[tuple[st
     yield (
         "an attempt that ended in another way",
         db.execute(
-            "select count(*) from executions e left join failures f on f.execution = e.id where e.outcome not in ('completed', 'lost')"
+            "select count(*) from executions e left join failures f on f.execution = e.id where e.outcome not in ('completed', 'lost', 'returned')"
+            " and not (e.outcome = 'timeout' and (select name from tasks where id = (select task from jobs where seq = e.job)) = 'hangs')"
+            " and not (e.outcome = 'cancelled' and (select reason from jobs where seq = e.job) = 'user')"
             " and not (e.outcome = 'failed' and (f.message like '%signal 9%' or f.message = 'on purpose'))"
         ).fetchone()[0],
     )

@@ -49,5 +49,5 @@ def test_random_kills_lose_nothing_and_run_nothing_twice(own_folder: Path, monke
     assert "I4 a completed job has a completed last attempt" in wrong()
     assert "wrong: a result is that of another job" in wrong()
     fire.workers_killed.clear()
-    assert "lost by a worker that nobody killed" in wrong()
+    assert "lost by a worker that nobody killed or froze" in wrong()
     assert isinstance(fire, Fire)
