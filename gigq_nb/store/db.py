@@ -363,7 +363,8 @@ class Database:
                 does not grow needs no commit of the file system's journal, and takes half the time.
         """
         with self._lock, self._errors():
-            self._connected().execute(f"pragma wal_checkpoint({'truncate' if shrink else 'restart'})").fetchone()
+            db = self._connected()
+            db.execute("pragma wal_checkpoint(truncate)" if shrink else "pragma wal_checkpoint(restart)").fetchone()
         return self.wal_bytes()
 
     def wal_bytes(self) -> int:

@@ -41,7 +41,8 @@ def run_book(
 def text_of(book: nbformat.NotebookNode, cell_id: str) -> str:
     """All that a cell shows, as text."""
     [cell] = [one for one in book.cells if one.id == cell_id]
-    return "\n".join(one.get("text") or one.get("data", {}).get("text/plain", "") for one in cell.outputs)
+    # A stream may come in several pieces, which follow each other as they were written; other outputs stand on lines of their own.
+    return "".join(one.get("text") or one.get("data", {}).get("text/plain", "") + "\n" for one in cell.outputs).removesuffix("\n")
 
 
 def errors_of(book: nbformat.NotebookNode) -> list[tuple[str, str]]:
