@@ -58,8 +58,8 @@ def wide(book: Notebook, height: int = 900, width: int = 1000) -> None:
 
 
 def until(book: Notebook, js: str) -> None:
-    """Wait until an expression is true in the page."""
-    book.page.wait_for_function(js, timeout=LIMIT_MS)
+    """Wait until an expression is true in the page; what it looks at may not be there yet."""
+    book.page.wait_for_function(f"() => {{ try {{ return {js} }} catch (e) {{ return false }} }}", timeout=LIMIT_MS)
 
 
 def visible(book: Notebook, selector: str) -> int:

@@ -120,8 +120,8 @@ class Harness:
             self.fire.workers_frozen.add(one.pid)
             (one.send_tree if self.chance.random() < 0.5 else one.send)(signal.SIGSTOP)
             self.frozen.append((now_s + self.chance.uniform(0.5, 7), one))
-        elif dice < 0.06 and ready:
-            one = self.chance.choice(ready)
+        elif dice < 0.06 and (polite := [one for one in ready if one.pid not in self.fire.workers_stopped]):
+            one = self.chance.choice(polite)  # once: a second signal means "at once", also when the file is locked
             self.fire.workers_stopped.add(one.pid)
             one.send(signal.SIGTERM)
         elif dice < 0.075 and self.lock is None:
