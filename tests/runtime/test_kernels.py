@@ -87,11 +87,13 @@ def test_an_interrupted_kernel_leaves_worker_and_jobs_alone(queue: JobQueue, ker
     begun, go = tmp_path / "begun", tmp_path / "go"
     _, job_id = run_cell(client, _SUBMIT.format(path=str(queue.path), begun=str(begun), go=str(go))).split()
     until(lambda: lines(begun), "it runs")
-    waiting = client.execute("job.result()")
+    waits = tmp_path / "waits"
+    waiting = client.execute(f"open({str(waits)!r}, 'w').close(); job.result()")
+    until(waits.exists, "the cell waits")  # an interrupt before it, or a second one after it, would hit the kernel's own loop
+    manager.interrupt_kernel()
     deadline = time.monotonic() + LIMIT_S
     reply = None
     while reply is None and time.monotonic() < deadline:
-        manager.interrupt_kernel()
         with contextlib.suppress(Exception):
             message = client.get_shell_msg(timeout=0.5)
             reply = message if message["parent_header"]["msg_id"] == waiting else None
