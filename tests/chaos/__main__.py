@@ -45,7 +45,7 @@ class Harness:
         self.submitters: list[subprocess.Popen[bytes] | None] = [None] * SUBMITTERS
         self.turns = [0] * SUBMITTERS
         # When to shoot, as shares of what is done: so that all of it happens while there is work.
-        self.shots = sorted(self.chance.uniform(0.0, 0.95) for _ in range(kills))
+        self.shots = sorted(self.chance.uniform(0.0, 0.85) for _ in range(kills))  # the last ones still find work
         self.submitter_shots = sorted(self.chance.uniform(0.02, 0.9) for _ in range(submitter_kills))
 
     def run(self) -> None:
