@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import os
 import select
 import threading
@@ -37,6 +38,7 @@ CLOCK_S, SIGN_S = 1.0, 8.0  # a running clock moves; a view that waits says from
 SAVE_S, SAVE_CLOCK_S = 5.0, 60.0
 MOST_SAVED, MOST_SAVED_DONE = 2, 8
 MOST_VIEWS = 300
+LAST_CALL_S = 1.0
 BUSY_S = 1.0
 BUSY = "the kernel is busy in a cell: a click acts when that ends, or interrupt it"
 
@@ -54,6 +56,8 @@ class Monitor:
         self._ears: dict[Database, tuple[Bell, Ear]] = {}
         self._marks: dict[Database, Any] = {}
         self._pulse: Pulse | None = None
+        self._last_call = False
+        self._answered = threading.Event()
         self.cell_runs = True
 
     # ------------------------------------------------------------------------------------------------------ from cells
@@ -93,7 +97,16 @@ class Monitor:
             self.look()
 
     def cell_ends(self, *_: object) -> None:
-        """From now on no cell listens."""
+        """From now on no cell listens. Where cells have no names this may be the last: what it waited for is saved before."""
+        with self._lock:
+            wanted = self._thread is not None and any(one.cell is None and not one.closed for one in self.views)
+            if wanted:
+                self._answered.clear()
+                self._last_call = True
+        if wanted:
+            with contextlib.suppress(OSError):
+                os.write(self._wake_write, b"!")
+            self._answered.wait(LAST_CALL_S)
         self.cell_runs = False
 
     def close(self) -> None:
@@ -124,7 +137,11 @@ class Monitor:
                     if not moving:
                         self._thread = None
                         return
+                    last_call, self._last_call = self._last_call, False
                 began_s = time.monotonic()
+                if last_call:
+                    self.last_round(moving, now_ms(), began_s)
+                    self._answered.set()
                 self.run_once(moving, now_ms(), began_s)
                 self._sleep(moving, max(ROUND_S, SHARE * (time.monotonic() - began_s)))
         except Exception:  # the kernel is going down under this thread: say nothing into its cells
@@ -134,6 +151,7 @@ class Monitor:
         finally:
             with self._lock:
                 if self._thread is None:
+                    self._answered.set()
                     self._stop_listening()
 
     def _sleep(self, moving: list[View], least_s: float) -> None:
@@ -247,10 +265,29 @@ class Monitor:
         done = [one for one in due if one.snapshot is not None and one.snapshot.done][:MOST_SAVED_DONE]
         for view in (*done, *[one for one in due if one not in done][:MOST_SAVED]):
             view.advance(now)
-            between = not self.cell_runs
-            self.save(view)
-            view.saved, view.saved_s = view.snapshot, now_s
-            view.saved_between = view.cell is None and (between or not self.cell_runs)
+            self._save_one(view, now_s)
+
+    def _save_one(self, view: View, now_s: float) -> None:
+        assert self.save is not None
+        between = not self.cell_runs
+        self.save(view)
+        view.saved, view.saved_s = view.snapshot, now_s
+        view.saved_between = view.cell is None and (between or not self.cell_runs)
+
+    def last_round(self, moving: list[View], now: int, now_s: float) -> None:
+        """Before a cell ends that has no name: save what changed of all views like it, whosever turn it is."""
+        if self.save is None:
+            return
+        groups: dict[Database, list[View]] = defaultdict(list)
+        for view in moving:
+            if view.cell is None:
+                groups[view.queue._database].append(view)
+        for database, some in groups.items():
+            for view in self._read(database, some, now, math.inf, len(some))[0]:
+                self._draw(view, now_s)
+            for view in some:
+                if not view.closed and view.unsaved():
+                    self._save_one(view, now_s)
 
     def _say_busy(self, moving: list[View], now_s: float) -> None:
         if self._pulse is None:

@@ -74,6 +74,7 @@ class Returns:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._depth = 1  # a cell runs: the one that made this
         self._unsaid: list[str] = []
+        self._unheard: list[tuple[str, str]] = []
         self._givers: dict[str, tuple[str, ...]] = {}
         self._closed = False
         for event in ("pre_execute", "post_execute", "pre_run_cell", "post_run_cell"):
@@ -179,6 +180,9 @@ class Returns:
 
     def _pre_run_cell(self, _info: Any = None) -> None:
         if self._depth == 1:  # only this cell, which has not begun
+            unheard, self._unheard = self._unheard, []
+            for text, line in unheard:
+                tell(text, line)
             self._between()
 
     def _post_run_cell(self, _result: Any = None) -> None:
@@ -253,6 +257,8 @@ class Returns:
         """Say it below the cell of the job, and ``aloud`` in the next one that ends or begins."""
         if promise.line is not None:
             tell(f"{promise.title}: {text}", promise.line)
+            if self._depth == 0:  # nbclient and papermill only listen while a cell runs: tell them again when one does
+                self._unheard.append((f"{promise.title}: {text}", promise.line))
         if aloud:
             self._unsaid.append(f"{promise.title}: {text}")
 

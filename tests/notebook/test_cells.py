@@ -3,6 +3,7 @@
 import json
 import re
 import sqlite3
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from nbclient.exceptions import CellExecutionError
 
 from gigq_nb import JobQueue
 from gigq_nb.notebook.outputs import outputs_of
+from gigq_nb.store import outs
 
 Run = Callable[..., tuple[nbformat.NotebookNode, dict[str, Any]]]
 
@@ -344,6 +346,27 @@ def test_variables_come_back_between_cells_and_never_within_one(run_nb: Run) -> 
             "assert model == 'fitted'",
         ]
     )
+
+
+def test_what_came_back_while_nobody_listened_is_said_again(run_nb: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JPY_SESSION_NAME", str(tmp_path / "book.ipynb"))
+
+    def between(cell: Any, cell_index: int) -> None:
+        if cell_index == 2:
+            (tmp_path / "go").touch()
+            end = time.monotonic() + 60
+            with open_queue(tmp_path) as queue:
+                while promised(queue):  # struck out once they were brought and that was said
+                    assert time.monotonic() < end
+                    time.sleep(0.01)
+
+    def promised(queue: JobQueue) -> list[Any]:
+        with queue._database.read() as db:
+            return outs.promised(db, str(tmp_path / "book.ipynb"))
+
+    cells = [START + GATES, "%%gigq --name fit --out model\npause('go')\nmodel = 1", "assert model == 1"]
+    nb, _ = run_nb(cells, on_cell_start=between)
+    assert re.search(r"^fit: model came back at", texts(nb.cells[1]), re.MULTILINE)
 
 
 def test_variables_come_back_while_a_cell_awaits_only_after_it(run_nb: Run) -> None:

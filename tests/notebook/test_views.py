@@ -486,6 +486,23 @@ def test_an_executed_notebook_holds_the_last_state_of_each_view(run_nb: RunNb) -
     nbformat.validate(nb)
 
 
+def test_what_a_last_cell_waited_for_is_saved_before_it_ends(run_nb: RunNb) -> None:
+    # As `jupyter execute` and papermill run it: nobody listens any more when the last cell ended.
+    gate = "\nimport os, time\ndef held(x):\n    while not os.path.exists('go'): time.sleep(.01)\n    return x"
+    nb, _ = run_nb(
+        [
+            CELLS[0] + gate,
+            "job = q.submit(held, 42)\njob",
+            "b = q.map(held, range(20))\nb",
+            "q",
+            "open('go', 'w').close(); job.wait(60), b.wait(60)",
+        ]
+    )
+    assert "-> 42" in nb.cells[1].outputs[0].data["text/plain"]
+    assert "20 of 20 done" in nb.cells[2].outputs[0].data["text/plain"]
+    assert "21 completed" in nb.cells[3].outputs[0].data["text/plain"]
+
+
 def test_the_same_job_shown_again_and_again_leaves_no_comms_behind(run_nb: RunNb) -> None:
     count = "from ipywidgets.widgets.widget import _instances\nn = len(_instances)"
     nb, _ = run_nb(
