@@ -6,18 +6,19 @@ import contextlib
 import functools
 import time
 from collections.abc import Callable, Iterable, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import loading, payload
 from .compat import execution_dict, job_dict
 from .errors import InvalidArgument, InvalidType, JobNotFound, NotConnected
+from .given import moment_ms, statuses, text_id, unknown
 from .handle import Batch, JobHandle
 from .job import BatchRow, Counts, ExecutionRow, Job, JobRow
 from .policies import clean_name, duration_s, whole_number
 from .states import FINAL, JobStatus
-from .store import pruning, reads, transitions
+from .store import pausing, pruning, reads, transitions
 from .store.db import Database
 from .store.filesystem import Spill
 from .store.opening import resolve
@@ -174,7 +175,7 @@ class JobQueue:
             JobNotFound: no such job, or several.
         """
         with self._database.read() as db:
-            return JobHandle(reads.full_id(db, _text_id(job_id)), self)
+            return JobHandle(reads.full_id(db, text_id(job_id)), self)
 
     def last(self, name: str) -> JobHandle:
         """The newest job of this name."""
@@ -220,7 +221,7 @@ class JobQueue:
         """All about a job as a plain dict with GigQ's keys; ``{"exists": False}`` for an unknown id. Unpickles nothing."""
         try:
             with self._database.read() as db:
-                row = reads.job(db, _text_id(job_id))
+                row = reads.job(db, text_id(job_id))
                 attempts = reads.executions(db, row.id)
                 parents = reads.parents(db, row.id)
         except JobNotFound:
@@ -238,14 +239,14 @@ class JobQueue:
         Raises:
             JobNotFound: (a KeyError) unknown id.
         """
-        final = self._final(_text_id(job_id))
+        final = self._final(text_id(job_id))
         return self._value(final) if final.status == "completed" else None
 
     def list_jobs(self, status: JobStatus | str | None = None, limit: int = 100) -> list[dict[str, Any]]:
         """The newest jobs as dicts with GigQ's keys."""
         most = whole_number(limit, "limit", 1, 10**12)
         with self._database.read() as db:
-            return [job_dict(row) for row in reads.jobs(db, status=_statuses(status), limit=most)]
+            return [job_dict(row) for row in reads.jobs(db, status=statuses(status), limit=most)]
 
     def stats(self) -> dict[str, int]:
         """How many jobs have each status, and ``total``."""
@@ -255,7 +256,7 @@ class JobQueue:
     def logs(self, job_id: str, attempt: int | None = None) -> str:
         """What an attempt (the newest by default) printed so far, as text with its control characters."""
         with self._database.read() as db:
-            parts, dropped = reads.log(db, reads.full_id(db, _text_id(job_id)), attempt)
+            parts, dropped = reads.log(db, reads.full_id(db, text_id(job_id)), attempt)
         if dropped and len(parts) > 1 and not any("bytes left out" in one for one in parts):
             parts.insert(1, f"\n… {dropped:,} bytes left out …\n")
         return "".join(parts)
@@ -274,7 +275,7 @@ class JobQueue:
         from .notebook.frames import jobs_frame
 
         number = batch.number if isinstance(batch, Batch) else batch
-        return jobs_frame(self, status=_statuses(status), name=name, batch=number, tag=tag, notebook=notebook, limit=limit)
+        return jobs_frame(self, status=statuses(status), name=name, batch=number, tag=tag, notebook=notebook, limit=limit)
 
     def executions(self, job_id: str | None = None) -> pd.DataFrame:
         """All attempts (of one job) as a DataFrame."""
@@ -306,11 +307,11 @@ class JobQueue:
         Raises:
             JobNotFound: unknown id.
         """
-        text = _text_id(job_id)
+        text = text_id(job_id)
         with self._database.write() as db:
             said = transitions.cancel(db, [text], _now_ms())
         if text not in said:
-            raise _unknown(text)
+            raise unknown(text)
         self._bell.ring("w")
         self._bell.ring("k")
         return said[text]
@@ -322,7 +323,7 @@ class JobQueue:
             JobNotFound: unknown id.
             InvalidArgument: a parent of it did not complete; retry that one.
         """
-        return bool(self._retry_many([_text_id(job_id)]))
+        return bool(self._retry_many([text_id(job_id)]))
 
     def _retry_many(self, ids: Sequence[str]) -> int:
         with self._database.write() as db:
@@ -338,9 +339,35 @@ class JobQueue:
         self._bell.ring("k")
         return sum(said.values())
 
+    def pause(self) -> datetime:
+        """Begin no more jobs, in any process, until :meth:`resume`; also after a restart. Returns since when it is paused.
+
+        What runs goes on and ends as it does. What a child had been given and has not begun goes back, uncharged. Submits
+        go on; delays and retries that come due wait. Pausing a paused queue changes nothing.
+        """
+        with self._database.write() as db:
+            at = pausing.pause(db, _now_ms())
+        self._bell.ring("w")
+        self._bell.ring("k")
+        return datetime.fromtimestamp(at / 1000, UTC)
+
+    def resume(self) -> bool:
+        """Let jobs begin again; workers are woken at once. False when the queue was not paused."""
+        with self._database.write() as db:
+            at = pausing.resume(db)
+        self._bell.ring("w")
+        self._bell.ring("k")
+        return at is not None
+
+    @property
+    def paused(self) -> datetime | None:
+        """Since when the queue is paused, in UTC; None when it is not. ``if queue.paused: queue.resume()``"""
+        at = self._paused_at()
+        return None if at is None else datetime.fromtimestamp(at / 1000, UTC)
+
     def clear_completed(self, before_timestamp: str | datetime | None = None) -> int:
         """Remove completed and cancelled jobs with all that belongs to them. Returns how many."""
-        before = None if before_timestamp is None else _moment_ms(before_timestamp)
+        before = None if before_timestamp is None else moment_ms(before_timestamp)
         return self._prune(("completed", "cancelled"), before)
 
     def prune(self, older_than: Any, status: JobStatus | str | Sequence[str] | None = None) -> int:
@@ -351,15 +378,15 @@ class JobQueue:
             status: Only these final statuses; all four if not given.
         """
         age_s = duration_s(older_than, "older_than", least=0.0, most=100 * 365 * 86_400)
-        chosen = _statuses(status) or tuple(sorted(_FINAL))
+        chosen = statuses(status) or tuple(sorted(_FINAL))
         if not set(chosen) <= _FINAL:
             raise InvalidArgument("prune removes jobs that are done: completed, failed, timeout or cancelled")
         return self._prune(chosen, _now_ms() - int(age_s * 1000))
 
-    def _prune(self, statuses: Sequence[str], before: int | None) -> int:
+    def _prune(self, chosen: Sequence[str], before: int | None) -> int:
         spill = Spill(self.path)
         with self._database.write() as db:
-            removed, files = pruning.prune(db, statuses, before)
+            removed, files = pruning.prune(db, chosen, before)
         for name in files:
             spill.remove(name)
         if spill.names():
@@ -439,6 +466,10 @@ class JobQueue:
 
     # ------------------------------------------------------------------------------------------ for handles and views
 
+    def _paused_at(self) -> int | None:
+        with self._database.read() as db:
+            return pausing.paused_at(db)
+
     def _row(self, job_id: str) -> JobRow:
         with self._database.read() as db:
             return reads.job(db, job_id)
@@ -467,7 +498,7 @@ class JobQueue:
         with self._database.read() as db:
             found = reads.finals(db, ids=[job_id])
         if not found:
-            raise _unknown(job_id)
+            raise unknown(job_id)
         return found[0]
 
     def _value(self, final: reads.Final) -> Any:
@@ -551,39 +582,3 @@ def _cached_task(function: Callable[..., Any]) -> Task:
 
 def _plain_task(function: Any) -> Task:
     return _cached_task(function) if holds_nothing(function) else Task(function)
-
-
-def _moment_ms(moment: object) -> int:
-    try:
-        when = datetime.fromisoformat(moment) if isinstance(moment, str) else moment
-    except ValueError:
-        raise InvalidArgument(
-            f"before_timestamp={moment!r:.80} is no time: write '2024-05-01' or '2024-05-01T12:00:00Z'"
-        ) from None
-    if not isinstance(when, datetime):
-        raise InvalidType(f"before_timestamp is a datetime or a text like '2024-05-01', not {type(moment).__name__}")
-    return int(when.timestamp() * 1000)
-
-
-def _text_id(job_id: object) -> str:
-    if not isinstance(job_id, str):
-        raise InvalidType(f"a job's id is a text, not {type(job_id).__name__}")
-    if not job_id.isascii():
-        raise _unknown(job_id)
-    return str.__str__(job_id)
-
-
-def _unknown(job_id: str) -> JobNotFound:
-    return JobNotFound(f"no job {job_id!r:.80} in this queue; queue.jobs() lists them")
-
-
-def _statuses(status: JobStatus | str | Sequence[str] | None) -> tuple[str, ...]:
-    if status is None:
-        return ()
-    if not isinstance(status, (str, Sequence)):
-        raise InvalidType(f"status is one of {', '.join(JobStatus)}, or a list of them, not {type(status).__name__}")
-    some = (status,) if isinstance(status, str) else tuple(status)
-    for one in some:
-        if one not in JobStatus._value2member_map_:
-            raise InvalidArgument(f"status {one!r:.40} is none of: {', '.join(JobStatus)}")
-    return tuple(str(JobStatus(one)) for one in some)

@@ -16,7 +16,7 @@ PACKAGE = "gigq_nb"
 HOUSE = Path(__file__).resolve().parent.parent / PACKAGE
 
 NOUNS = ("errors", "states", "job", "policies", "failpoints")
-VERBS = ("queue", "handle", "task", "workflow", "submission", "loading", "waiting", "executor", "compat")
+VERBS = ("queue", "handle", "task", "workflow", "submission", "loading", "waiting", "executor", "compat", "given")
 PAYLOAD = ("payload", "signing")
 _LOWER = {*NOUNS, "payload", "store"}
 

@@ -11,6 +11,7 @@ from typing import Any
 from ..errors import InvalidArgument, JobNotFound, PayloadDamaged
 from ..job import BatchRow, Counts, ExecutionRow, JobRow, Options, WorkerRow
 from ..states import JobStatus, Reason
+from . import pausing
 
 Db = sqlite3.Connection
 
@@ -34,6 +35,7 @@ _FIELDS = (
 def _job_rows(db: Db, where: str, values: Sequence[Any]) -> list[JobRow]:
     options: dict[str, Options] = {}
     rows = []
+    paused_at = pausing.paused_at(db)
     for row in db.execute(_JOB + where, values).fetchall():
         data = dict(zip(_FIELDS, row, strict=False))
         text = data["options"]
@@ -41,7 +43,8 @@ def _job_rows(db: Db, where: str, values: Sequence[Any]) -> list[JobRow]:
             options[text] = _options(text)
         data["options"] = options[text]
         data["cancel_requested"] = bool(data["cancel_requested"])
-        data["waits_for"] = waits_for(db, data["status"], data["waiting_on"], data["run_at"], row[30])
+        data["waits_for"] = waits_for(db, data["status"], data["waiting_on"], data["run_at"], row[30], paused_at)
+        data["paused_at"] = paused_at if data["status"] == "pending" else None
         rows.append(JobRow(**data))
     return rows
 
@@ -54,14 +57,17 @@ def _options(text: str) -> Options:
         return Options(description=str(error))
 
 
-def waits_for(db: Db, status: str, waiting_on: int, run_at: int | None, runtime: int) -> str | None:
+def waits_for(db: Db, status: str, waiting_on: int, run_at: int | None, runtime: int, paused_at: int | None = None) -> str | None:
     """Why a pending job does not run, in words; None when a worker can take it, or when it is not pending."""
     if status != "pending":
         return None
+    also = "" if paused_at is None else f"; the queue is {pausing.words(paused_at)}"
     if waiting_on:
-        return f"waits for {waiting_on} other job{'s' if waiting_on > 1 else ''}"
+        return f"waits for {waiting_on} other job{'s' if waiting_on > 1 else ''}{also}"
     if run_at is not None:
-        return "waits for its time"
+        return f"waits for its time{also}"
+    if paused_at is not None:
+        return f"waits for queue.resume(): {pausing.words(paused_at)}"
     key_id, python, prefix = db.execute("select key_id, python, prefix from runtimes where id = ?", (runtime,)).fetchone()
     able = db.execute(
         "select count(*) from workers where state = 'running' and key_id = ? and python = ? and (prefix = ? or any_prefix = 1)",

@@ -37,6 +37,7 @@ _READY = (
     " exists (select 1 from edges e where e.child = j.seq), j.priority"
     " from jobs j indexed by jobs_ready join arguments a on a.job = j.seq"
     " where j.runtime = ? and j.status = 'pending' and j.waiting_on = 0 and j.run_at is null and j.held = 0"
+    " and not exists (select 1 from settings where name = 'paused')"  # looked up once, whatever the number of rows
     " order by j.priority desc, j.seq limit ?"
 )
 
@@ -45,7 +46,7 @@ _READY = (
 def claim(
     db: Db, worker: int, runtimes: Sequence[int], now: int, limit: int, take: Callable[[Claim], bool] | None = None
 ) -> list[Claim]:
-    """Claim up to ``limit`` ready jobs, the most urgent first.
+    """Claim up to ``limit`` ready jobs, the most urgent first; none while the queue is paused.
 
     Args:
         db: An open write transaction.

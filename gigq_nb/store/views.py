@@ -10,7 +10,7 @@ from typing import Any
 
 from ..job import BatchRow, Counts
 from ..states import Reason
-from . import reads
+from . import pausing, reads
 
 Db = sqlite3.Connection
 
@@ -35,7 +35,7 @@ class Failed:
 
 def job_marks(db: Db, ids: Sequence[str]) -> dict[str, tuple[Any, ...]]:
     """For each job a value that changes when anything on its card may have changed; unknown ids are left out."""
-    able = db.execute("select count(*), max(id) from workers where state = 'running'").fetchone()
+    able = (_able(db), pausing.paused_at(db))
     return {
         row[0]: (*row[1:], able) if row[1] == "pending" else tuple(row[1:])
         for row in db.execute(
@@ -50,17 +50,22 @@ def job_marks(db: Db, ids: Sequence[str]) -> dict[str, tuple[Any, ...]]:
 
 
 def batch_marks(db: Db, numbers: Sequence[int]) -> dict[int, tuple[Any, ...]]:
-    """For each batch its kept counts; while some wait, whether a worker can take them, too."""
+    """For each batch its kept counts; while some wait, whether they may be claimed, too."""
     found: dict[int, list[Any]] = {}
     for number, status, n in db.execute(
         "select batch, status, n from counts where batch in (select value from json_each(?)) order by batch, status",
         (json.dumps(list(numbers)),),
     ):
         found.setdefault(number, []).append((status, n))
-    able = db.execute("select count(*), max(id) from workers where state = 'running'").fetchone() if found else None
+    able = (_able(db), pausing.paused_at(db)) if found else None
     return {
         number: (*some, able) if any(s == "pending" and n for s, n in some) else tuple(some) for number, some in found.items()
     }
+
+
+def _able(db: Db) -> Any:
+    """A value that changes when a worker comes or goes."""
+    return db.execute("select count(*), max(id) from workers where state = 'running'").fetchone()
 
 
 def log_tail(db: Db, seq: int) -> str:
@@ -124,9 +129,9 @@ def failed(db: Db, limit: int, first: int = 0, last: int = 2**62, number: int | 
 
 
 def waits_for(db: Db, seq: int) -> str | None:
-    """Why a job that waits for no other and for no time does not run: no worker can take it. None: one can."""
+    """Why a job that waits for no other and for no time does not run: the queue is paused, or no worker can take it. None: one can."""
     row = db.execute("select runtime from jobs where seq = ?", (seq,)).fetchone()
-    return reads.waits_for(db, "pending", 0, None, row[0]) if row else None
+    return reads.waits_for(db, "pending", 0, None, row[0], pausing.paused_at(db)) if row else None
 
 
 def graph(db: Db, number: int, most: int) -> tuple[list[reads.Node], list[tuple[int, int]]] | None:

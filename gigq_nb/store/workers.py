@@ -305,8 +305,14 @@ def visit(db: Db, notebook: str | None, now: int) -> Visit:
 
 
 def has_open_work(db: Db) -> bool:
-    """Whether anything is ready, running, delayed or blocked behind something that is."""
-    row = db.execute("select coalesce(sum(n), 0) from counts where batch = 0 and status in ('pending', 'running')").fetchone()
+    """Whether anything is ready, running, delayed or blocked behind something that is.
+
+    While the queue is paused only what runs counts: a worker that died is replaced to rescue that, and not to stand by.
+    """
+    row = db.execute(
+        "select coalesce(sum(n), 0) from counts where batch = 0 and (status = 'running'"
+        " or (status = 'pending' and not exists (select 1 from settings where name = 'paused')))"
+    ).fetchone()
     return bool(row[0])
 
 

@@ -18,7 +18,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from gigq_nb.errors import InvalidArgument
 from gigq_nb.runtime import peers
 from gigq_nb.states import Outcome
-from gigq_nb.store import pruning, submissions, transitions, workers
+from gigq_nb.store import pausing, pruning, submissions, transitions, workers
 from gigq_nb.store.db import Database
 from tests import invariants
 from tests.store.fakes import Clock, Crash, FakeProcesses, FakeWorker, Fuse
@@ -122,6 +122,33 @@ class QueueMachine(RuleBasedStateMachine):
             assert expected is None
         else:
             assert expected == set(revived)
+
+    @rule(crash_at=st.sampled_from([None, None, None, 0, 1, 2]), after=st.booleans())
+    def pause(self, crash_at: int | None, after: bool) -> None:
+        """From its commit on nothing is claimed; a pause that dies before it leaves no trace."""
+        said: list[int] = []
+        if self.in_one_transaction(
+            self.kernel, lambda db: said.append(pausing.pause(db, self.clock.wall_ms)), crash_at, after=after
+        ):
+            assert said == [self.model.pause(self.clock.wall_ms)]
+
+    @precondition(lambda self: self.model.paused_at is not None)
+    @rule(crash_at=st.sampled_from([None, None, None, None, 0, 1]), after=st.booleans())
+    def resume(self, crash_at: int | None, after: bool) -> None:
+        said: list[int | None] = []
+        if self.in_one_transaction(self.kernel, lambda db: said.append(pausing.resume(db)), crash_at, after=after):
+            assert said == [self.model.resume()]
+
+    @precondition(lambda self: self.model.paused_at is not None)
+    @rule()
+    def go_on(self) -> None:
+        """The same once more, so that most of the time is not spent in a pause."""
+        self.resume(None, False)
+
+    @invariant()
+    def the_pause_is_the_one_of_the_model(self) -> None:
+        with self.kernel.read() as db:
+            assert pausing.paused_at(db) == self.model.paused_at
 
     @precondition(lambda self: any(row.status not in ("pending", "running") for row in self.model.rows.values()))
     @rule(statuses=st.sampled_from([("completed",), ("failed", "timeout"), ("cancelled", "completed"), ("failed", "cancelled")]))
@@ -446,7 +473,8 @@ class QueueMachine(RuleBasedStateMachine):
             shutil.rmtree(self.path.parent, ignore_errors=True)
 
     def everything_ends(self) -> None:
-        """Liveness: once the faults are over, every job ends."""
+        """Liveness: once the faults and the pause are over, every job ends."""
+        self.go_on()
         for worker in self.workers:
             worker.frozen = False
         if not self.workers:

@@ -36,6 +36,7 @@ class Row:
 class Model:
     rows: dict[str, Row] = field(default_factory=dict)
     gone: set[int] = field(default_factory=set)
+    paused_at: int | None = None
 
     def waiting_on(self, row: Row) -> int:
         return sum(self.rows[one].status in OPEN for one in row.parents)
@@ -59,7 +60,17 @@ class Model:
             if row.run_at is not None and (row.run_at <= now or early):
                 row.run_at = row.backoff = None
 
+    def pause(self, now: int) -> int:
+        self.paused_at = now if self.paused_at is None else self.paused_at
+        return self.paused_at
+
+    def resume(self) -> int | None:
+        was, self.paused_at = self.paused_at, None
+        return was
+
     def claimable(self, limit: int) -> list[str]:
+        if self.paused_at is not None:
+            return []
         ready = [
             (-row.priority, row.seq, job)
             for job, row in self.rows.items()

@@ -63,10 +63,20 @@ def the_observers_own_clock() -> Iterator[None]:
         yield
 
 
+@contextlib.contextmanager
+def the_pause_asked_for_in_the_claim() -> Iterator[None]:
+    """A claim takes what is ready, paused or not."""
+    asked = " and not exists (select 1 from settings where name = 'paused')"
+    assert transitions._READY.count(asked) == 1, "the claim was rewritten: say anew what to take out"
+    with mock.patch.object(transitions, "_READY", transitions._READY.replace(asked, "")):
+        yield
+
+
 MUTATIONS: dict[str, Callable[[], Any]] = {
     "an open attempt asked for at the end": an_open_attempt_asked_for_at_the_end,
     "the kill before a rescue": the_kill_before_a_rescue,
     "the observer's own clock": the_observers_own_clock,
+    "the pause asked for in the claim": the_pause_asked_for_in_the_claim,
 }
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from gigq_nb import JobQueue, failpoints
 from gigq_nb.states import Outcome
-from gigq_nb.store import burst
+from gigq_nb.store import burst, pausing
 from tests import invariants
 from tests.scripts import run
 from tests.store.rig import Rig
@@ -42,6 +42,13 @@ def session(path: Path, acknowledge: int) -> None:
     assert rig.cancel(second)[second]
     said("cancelled", second)
     rig.retry(second)
+    with rig.write() as db:
+        pausing.pause(db, rig.now)
+    said("paused", second)
+    assert rig.claim() == []
+    with rig.write() as db:
+        pausing.resume(db)
+    said("resumed", second)
     rig.run()
     said("completed", second)
     rig.close()
@@ -87,7 +94,10 @@ def test_what_was_acknowledged_holds_and_the_rest_is_whole(tmp_path: Path, point
         db = sqlite3.connect(path)
         assert invariants.broken(db) == []
         assert invariants.lost(db, [words[1] for words in acknowledged]) == []
-        last = {job: what for what, job in acknowledged}
+        paused = db.execute("select count(*) from settings where name = 'paused'").fetchone()[0]
+        pauses = [what for what, _ in acknowledged if what in ("paused", "resumed")]
+        assert paused == (pauses[-1:] == ["paused"]) or point == "after_store_commit"  # there, and not yet acknowledged
+        last = {job: what for what, job in acknowledged if what not in ("paused", "resumed")}
         for job, what in last.items():
             status = db.execute("select status from jobs where id = ?", (job,)).fetchone()[0]
             if what == "completed":

@@ -1,4 +1,4 @@
-"""The state machine of tests/store/machine.py, and the three mutations that it must find."""
+"""The state machine of tests/store/machine.py, and the four mutations that it must find."""
 
 import os
 

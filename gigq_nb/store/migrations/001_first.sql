@@ -66,7 +66,7 @@ create table jobs (
   waiting_on    integer not null default 0 check (waiting_on >= 0),
   run_at        integer,                            -- NULL: as soon as possible; compared with no clock
   backoff_ms    integer check (backoff_ms >= 0),    -- how far off run_at can be at most, if it is a retry
-  held          integer not null default 0 check (held >= 0),   -- room for pausing and rate limits
+  held          integer not null default 0 check (held >= 0),   -- not 0: not ready. No move sets it yet
   attempts      integer not null default 0 check (attempts >= 0),
   max_attempts  integer not null check (max_attempts >= 1),
   losses        integer not null default 0 check (losses >= 0),
@@ -234,6 +234,7 @@ create table kernels (
   unique (boot_id, pid_ns, pid, birth)
 ) strict;
 
+-- 'paused': since when nothing is claimed (no row: the queue is not paused). 'left ' and a notebook: when its kernel ended.
 create table settings (
   name   text primary key,
   value  text not null
