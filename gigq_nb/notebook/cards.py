@@ -65,12 +65,14 @@ def stamp(view: Snapshot) -> str:
     """When a view was true, and how to see it move again."""
     if not isinstance(view, (JobView, BatchView, QueueView)):
         return ""
+    # Not "run this cell again": it may be the one that submits.
     if isinstance(view, JobView):
-        what, again = f"job {view.row.id}", "run this cell again, or %gigq watch"
+        plain_name = view.row.name.isascii() and view.row.name.isidentifier()
+        what, again = f"job {view.row.id}", f"%gigq show {view.row.name if plain_name else view.row.id}"
     elif isinstance(view, BatchView):
-        what, again = f"batch {view.row.id}", "run this cell again, or %gigq watch"
+        what, again = f"batch {view.row.id}", f"%gigq show #{view.row.id}"
     else:
-        what, again = PurePath(view.path).name, "run this cell again"  # not its folder: notebooks are passed on
+        what, again = PurePath(view.path).name, "%gigq show"  # not its folder: notebooks are passed on
     then = f"as of {html.moment(view.at_ms)}"
     return f"{what} · {then}" + ("" if view.done else f" · to see it move: {again}")
 

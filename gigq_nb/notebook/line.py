@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from ..commands.command import UsageError
 
+_BATCH = re.compile(r"#\d+(?!\S)")  # the jobs of batch 3 are #3; a comment begins otherwise
 _CLOSING = {"(": ")", "[": "]", "{": "}"}
 
 
@@ -28,7 +30,7 @@ def split(line: str) -> list[Word]:
     while at < len(line):
         if line[at].isspace():
             at += 1
-        elif line[at] == "#":
+        elif line[at] == "#" and not _BATCH.match(line, at):
             break
         else:
             word, at = _word(line, at)

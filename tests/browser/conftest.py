@@ -131,6 +131,13 @@ class Notebook:
         """Run all cells."""
         self.command("notebook:run-all-cells", wait=wait)
 
+    def run(self, index: int) -> None:
+        """Run one cell, as a person does, and wait until it is done."""
+        self.page.evaluate(
+            "i => { const n = jupyterapp.shell.currentWidget.content; n.activeCellIndex = i; n.deselectAll() }", index
+        )
+        self.command("notebook:run-cell")
+
     def save(self) -> nbformat.NotebookNode:
         """Save, and read what is on disk."""
         self.command("docmanager:save")

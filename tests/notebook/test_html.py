@@ -150,7 +150,9 @@ def test_a_saved_view_says_when_it_was_true_and_how_to_see_it_move() -> None:
     view = JobView(at_ms=NOW, row=job_row("train", "running"))
     text = "".join(parse(cards.saved(view)).itertext())
     assert "as of 2023-11-14 22:13:20 UTC" in text
-    assert "run this cell again" in text
+    assert text.endswith("to see it move: %gigq show train")
+    other = JobView(at_ms=NOW, row=job_row("train; rm", "running"))
+    assert "".join(parse(cards.saved(other)).itertext()).endswith(f"to see it move: %gigq show {other.row.id}")
     assert "as of 2023-11-14 22:13:20 UTC" in plain.text(view)
 
 

@@ -19,6 +19,8 @@ def words(line: str) -> list[str]:
         ("list # all of them", ["list"]),
         ("# nothing", []),
         ("show '#3'", ["show", "#3"]),
+        ("retry #3 #12  #4 of them", ["retry", "#3", "#12", "#4", "of", "them"]),
+        ("list #3rd time", ["list"]),
         ("show a#3", ["show", "a#3"]),
         ("submit --name 'two words' f(1)", ["submit", "--name", "two words", "f(1)"]),
         ('submit --name="two words" f(1)', ["submit", "--name=two words", "f(1)"]),
