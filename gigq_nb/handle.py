@@ -142,13 +142,13 @@ class JobHandle(str):
         """
         __tracebackhide__ = True  # IPython and pytest leave such frames out: what failed is in the cause
         if self._queue._waiting.wait([str(self)], timeout):
-            raise WaitTimeout(f"job {self} is not done after {duration_s(timeout, 'timeout', least=0.0):g} s; it goes on")
+            raise WaitTimeout(self._not_done_after(timeout))
         return self._queue._load(str(self))
 
     def exception(self, timeout: Any = None) -> BaseException | None:
         """The exception that :meth:`result` raises, or None; waits for the end."""
         if not self.wait(timeout):
-            raise WaitTimeout(f"job {self} is not done after {duration_s(timeout, 'timeout', least=0.0):g} s; it goes on")
+            raise WaitTimeout(self._not_done_after(timeout))
         try:
             self._queue._load(str(self))
         except KeyboardInterrupt:  # of whoever waits here: that of a job arrives as a JobFailed
@@ -156,6 +156,10 @@ class JobHandle(str):
         except BaseException as error:
             return error
         return None
+
+    def _not_done_after(self, timeout: Any) -> str:
+        after_s = duration_s(timeout, "timeout", least=0.0)
+        return f"job {self} is not done after {after_s:g} s; it goes on{self._queue._waiting.while_paused()}"
 
     def __await__(self) -> Generator[Any, None, Any]:
         yield from self._queue._waiting.wait_async([str(self)]).__await__()
@@ -256,7 +260,8 @@ class Batch:
             raise InvalidType("errors is 'raise' or 'return'")
         if not self.wait(timeout):
             counts = self.counts
-            raise WaitTimeout(f"{counts.total - counts.done} of {counts.total} jobs are not done; they go on")
+            also = self.queue._waiting.while_paused()
+            raise WaitTimeout(f"{counts.total - counts.done} of {counts.total} jobs are not done; they go on{also}")
         return self.queue._load_batch(self.number, raising=errors == "raise")
 
     def __await__(self) -> Generator[Any, None, list[Any]]:

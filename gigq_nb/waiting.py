@@ -16,7 +16,7 @@ from .errors import InvalidType, JobFailed, JobNotFound, WaitTimeout
 from .handle import Batch, JobHandle
 from .policies import duration_s
 from .states import FINAL, JobStatus
-from .store import reads
+from .store import pausing, reads
 from .store.db import Database
 
 if TYPE_CHECKING:
@@ -49,6 +49,12 @@ class Waiting:
         if self._bell is not None:
             self._bell.close()
             self._bell = None
+
+    def while_paused(self) -> str:
+        """What a message about jobs that are not done has to add: that the queue is paused, and the way out; else nothing."""
+        with self.database.read() as db:
+            at = pausing.paused_at(db)
+        return "" if at is None else f" (the queue is {pausing.words(at)}: queue.resume() lets jobs begin again)"
 
     def _statuses(self, ids: Sequence[str]) -> dict[str, str]:
         with self.database.read() as db:
@@ -235,9 +241,13 @@ class as_completed:  # noqa: N801 - named as in concurrent.futures
             open_ = _wait(_by_queue(left.values()), rest_s, "FIRST_COMPLETED")
             ended = [one for one in left if one not in open_]
             if not ended:
-                raise WaitTimeout(f"{len(left)} of {len(self._jobs)} jobs are not done; they go on")
+                raise WaitTimeout(self._not_done(left))
             for one in ended:
                 yield left.pop(one)
+
+    def _not_done(self, left: dict[str, JobHandle]) -> str:
+        notes = dict.fromkeys(queue._waiting.while_paused() for queue in _by_queue(left.values()))
+        return f"{len(left)} of {len(self._jobs)} jobs are not done; they go on{''.join(notes)}"
 
     async def __aiter__(self) -> Any:
         left = {str(one): one for one in self._jobs}
@@ -247,7 +257,7 @@ class as_completed:  # noqa: N801 - named as in concurrent.futures
             open_ = await _first_of_several(_by_queue(left.values()), rest_s)
             ended = [one for one in left if one not in open_]
             if not ended:
-                raise WaitTimeout(f"{len(left)} of {len(self._jobs)} jobs are not done; they go on")
+                raise WaitTimeout(self._not_done(left))
             for one in ended:
                 yield left.pop(one)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import fcntl
 import json
 import logging
@@ -23,7 +24,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from ..errors import GigQError, WorkerFailed
 from ..policies import whole_number
 from ..signing import PYTHON, data_dir
-from ..store import reads, workers
+from ..store import pausing, reads, workers
 from . import processes
 from .bell import Bell, now_ms, room_of
 
@@ -38,17 +39,19 @@ _ENTRY = "import sys; sys.path.append({path!r}); from gigq_nb.runtime.launcher i
 
 @dataclass(frozen=True, slots=True)
 class WorkerHandle:
-    """A worker process that was started or found."""
+    """A worker process that was started or found; ``paused_at``: since when its queue was paused then, if it was."""
 
     name: str
     pid: int
     started: bool
     concurrency: int
     log: str | None
+    paused_at: int | None = None
 
     def __str__(self) -> str:
         what = "started" if self.started else "found, running"
-        return f"worker {self.name} {what}: pid {self.pid}, {self.concurrency} at a time"
+        waits = "" if self.paused_at is None else f"; the queue is {pausing.words(self.paused_at)}"
+        return f"worker {self.name} {what}: pid {self.pid}, {self.concurrency} at a time{waits}"
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> Any:
         from ..notebook.display import mimebundle
@@ -72,7 +75,7 @@ def start_worker(queue: JobQueue, concurrency: int | None = None, *, keep_alive:
         handle = find_worker(queue) or _launch(queue, wanted, options)
     if keep_alive:
         keeper_of(queue).watch(wanted, options)
-    return handle
+    return dataclasses.replace(handle, paused_at=queue._paused_at())
 
 
 def find_worker(queue: JobQueue) -> WorkerHandle | None:

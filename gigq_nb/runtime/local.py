@@ -36,7 +36,7 @@ class LocalRunner:
         self.concurrency = concurrency
         self.worker_name = worker_name
         self.alone = alone  # this process is a worker and nothing else: whatever it inherits was started by a job
-        self.draining = False
+        self.draining = False  # what has not begun goes back to the file, not to another child
         self.failures = 0
         self.spawn_again_s = 0.0
         self.poll = select.epoll()

@@ -23,7 +23,7 @@ from ..failpoints import failpoint
 from ..job import Options
 from ..policies import duration_s, whole_number
 from ..states import Outcome
-from ..store import transitions, workers
+from ..store import pausing, transitions, workers
 from ..store.db import Database
 from ..store.filesystem import Spill
 from ..store.transitions import Claim, Ending
@@ -61,6 +61,7 @@ class _Round:
     claims: list[Claim] = field(default_factory=list)
     stops: set[int] = field(default_factory=set)
     said: str | None = None
+    paused: bool | None = None  # None: not looked at
 
 
 class Worker:
@@ -311,12 +312,12 @@ class Worker:
         return max(0.0, self._retry_write_s - now_s, min(waits))
 
     def _group_left_s(self, now_s: float) -> float:
-        """While others submit and jobs are under way, seconds until the next write: each write takes the lock from them.
+        """While others submit and jobs are under way (or wait for a resume), seconds until the next write: it takes the lock from them.
 
         A single job on an idle queue never waits here: nothing is under way when it comes, nobody rings when it ends.
         """
         assert self.runner is not None
-        if self._rung and (self._endings or self.runner.is_busy()):
+        if self._rung and (self._endings or self.runner.is_busy() or self.runner.draining):
             return self._wrote_s + GROUP_S - now_s
         return 0.0
 
@@ -388,11 +389,21 @@ class Worker:
         if this.said is not None:
             self._stopping = "now" if this.said == "now" else self._stopping or "gently"
         self._send_on(this.claims)
+        if this.paused is not None and this.paused != self.runner.draining and not self._stopping:
+            self._hold(this.paused)
         for token in this.stops:
             options = self._options_of(token)
             self.runner.stop(token, Outcome.CANCELLED, options.grace_s if options else 2.0)
         if this.beat:
             self._housekeeping()
+
+    def _hold(self, paused: bool) -> None:
+        """The queue was paused: what has not begun goes back (the claim itself takes nothing meanwhile). Or it goes on."""
+        assert self.runner is not None
+        log.info("the queue is paused: what runs goes on, nothing else begins" if paused else "the queue goes on")
+        self.runner.draining = paused
+        if paused:
+            self.runner.take_unread()
 
     def _write_ends(self, db: Any, this: _Round, now: int) -> None:
         """What is over, what was not begun after all, and which children came and went."""
@@ -413,6 +424,7 @@ class Worker:
             workers.beat(db, self.number, now)
         if self._check_requests or this.beat:
             this.stops = workers.cancelling_tokens(db, self.number)
+            this.paused = pausing.paused_at(db) is not None
         for peer in this.dead:
             if this.said != "gone":
                 saved = workers.rescue(db, peer, now, "its worker died")
