@@ -41,7 +41,7 @@ _HOMES = {
     "Workflow": "workflow",
     "as_completed": "waiting",
     "close_connections": "compat",
-    "connect": "queue",
+    "connect": "connected",
     "current_job": "runtime.context",
     "progress": "runtime.context",
     "setup_logging": "compat",
@@ -55,6 +55,7 @@ __all__ = ["__version__", "load_ipython_extension", "unload_ipython_extension", 
 if TYPE_CHECKING:
     from .compat import close_connections as close_connections
     from .compat import setup_logging as setup_logging
+    from .connected import connect as connect
     from .errors import GigQError as GigQError
     from .errors import JobCancelled as JobCancelled
     from .errors import JobFailed as JobFailed
@@ -69,7 +70,6 @@ if TYPE_CHECKING:
     from .payload import Secret as Secret
     from .policies import Retry as Retry
     from .queue import JobQueue as JobQueue
-    from .queue import connect as connect
     from .runtime.context import current_job as current_job
     from .runtime.context import progress as progress
     from .runtime.context import track as track

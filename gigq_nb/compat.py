@@ -5,9 +5,15 @@ from __future__ import annotations
 import json
 import logging
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from .errors import JobNotFound
+from .given import text_id
 from .job import ExecutionRow, JobRow
+from .store import reads
+
+if TYPE_CHECKING:
+    from .queue import JobQueue
 
 
 def close_connections() -> None:
@@ -55,6 +61,19 @@ def job_dict(row: JobRow) -> dict[str, Any]:
         "progress": None if row.progress_done is None else [row.progress_done, row.progress_total, row.progress_text],
         "tags": list(row.options.tags),
     }
+
+
+def status_dict(queue: JobQueue, job_id: str) -> dict[str, Any]:
+    """What ``get_status`` answers: all about a job; an unknown one does not exist."""
+    try:
+        with queue._database.read() as db:
+            row = reads.job(db, text_id(job_id))
+            attempts = reads.executions(db, row.id)
+            parents = reads.parents(db, row.id)
+    except JobNotFound:
+        return {"exists": False}
+    executions = [execution_dict(one) for one in attempts]
+    return {**job_dict(row), "dependencies": parents, "executions": executions, "exists": True}
 
 
 def execution_dict(row: ExecutionRow) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from .job import BatchRow, Counts, ExecutionRow, JobRow
 from .payload import keeps_handles, reduce_handle
 from .policies import duration_s
 from .states import FINAL, JobStatus
+from .store import reads
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -62,7 +63,8 @@ class JobHandle(str):
         Raises:
             JobNotFound: it was pruned.
         """
-        return self._queue._row(str(self))
+        with self._queue._database.read() as db:
+            return reads.job(db, str(self))
 
     @property
     def status(self) -> JobStatus:
@@ -117,7 +119,8 @@ class JobHandle(str):
 
     def executions(self) -> list[ExecutionRow]:
         """Its attempts, the oldest first."""
-        return self._queue._executions(str(self))
+        with self._queue._database.read() as db:
+            return reads.executions(db, str(self))
 
     # ------------------------------------------------------------------------------------------ waiting
 
@@ -143,14 +146,14 @@ class JobHandle(str):
         __tracebackhide__ = True  # IPython and pytest leave such frames out: what failed is in the cause
         if self._queue._waiting.wait([str(self)], timeout):
             raise WaitTimeout(self._not_done_after(timeout))
-        return self._queue._load(str(self))
+        return self._queue._loader.load(str(self))
 
     def exception(self, timeout: Any = None) -> BaseException | None:
         """The exception that :meth:`result` raises, or None; waits for the end."""
         if not self.wait(timeout):
             raise WaitTimeout(self._not_done_after(timeout))
         try:
-            self._queue._load(str(self))
+            self._queue._loader.load(str(self))
         except KeyboardInterrupt:  # of whoever waits here: that of a job arrives as a JobFailed
             raise
         except BaseException as error:
@@ -164,7 +167,7 @@ class JobHandle(str):
     def __await__(self) -> Generator[Any, None, Any]:
         yield from self._queue._waiting.wait_async([str(self)]).__await__()
         arrived(self)
-        return self._queue._load(str(self))
+        return self._queue._loader.load(str(self))
 
     def future(self) -> concurrent.futures.Future[Any]:
         """A :class:`concurrent.futures.Future` of this job, for code that expects one."""
@@ -209,7 +212,8 @@ class Batch:
     def ids(self) -> list[str]:
         """The ids, in the order of the submit."""
         if self._ids is None:
-            self._ids = self.queue._batch_ids(self.number)
+            with self.queue._database.read() as db:
+                self._ids = reads.batch_ids(db, self.number)
         return self._ids
 
     def __len__(self) -> int:
@@ -228,7 +232,8 @@ class Batch:
 
     def row(self) -> BatchRow:
         """Name, times and counts as the file has them now."""
-        return self.queue._batch_row(self.number)
+        with self.queue._database.read() as db:
+            return reads.batch(db, self.number)
 
     @property
     def name(self) -> str:
@@ -238,7 +243,8 @@ class Batch:
     @property
     def counts(self) -> Counts:
         """How many of its jobs have each status."""
-        return self.queue._counts(self.number)
+        with self.queue._database.read() as db:
+            return reads.counts(db, self.number)
 
     def done(self) -> bool:
         """Whether all are in a final status."""
@@ -262,11 +268,11 @@ class Batch:
             counts = self.counts
             also = self.queue._waiting.while_paused()
             raise WaitTimeout(f"{counts.total - counts.done} of {counts.total} jobs are not done; they go on{also}")
-        return self.queue._load_batch(self.number, raising=errors == "raise")
+        return self.queue._loader.load_batch(self.number, raising=errors == "raise")
 
     def __await__(self) -> Generator[Any, None, list[Any]]:
         yield from self.queue._waiting.wait_async(list(self.ids)).__await__()
-        return self.queue._load_batch(self.number, raising=True)
+        return self.queue._loader.load_batch(self.number, raising=True)
 
     def failed(self, limit: int = 1000) -> list[JobHandle]:
         """The newest jobs that ended badly."""

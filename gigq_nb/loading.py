@@ -2,12 +2,76 @@
 
 from __future__ import annotations
 
-from typing import Any
+import contextlib
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from . import payload
 from .errors import JobCancelled, JobFailed, JobLost, JobTimeout, PayloadDamaged, PayloadRefused, RemoteError, ResultLoadError
+from .given import unknown
+from .store import reads
 from .store.filesystem import Spill
 from .store.reads import Final
+
+if TYPE_CHECKING:
+    from .queue import JobQueue
+
+
+class Loader:
+    """Loads the results, errors and arguments of one queue's jobs, for the user who signed them."""
+
+    def __init__(self, queue: JobQueue) -> None:
+        self._queue = queue
+
+    def final(self, job_id: str) -> Final:
+        """The end of a job as bytes, or how it stands if it is not done.
+
+        Raises:
+            JobNotFound: unknown id.
+        """
+        with self._queue._database.read() as db:
+            found = reads.finals(db, ids=[job_id])
+        if not found:
+            raise unknown(job_id)
+        return found[0]
+
+    def value(self, final: Final) -> Any:
+        """What ``result()`` returns or raises for a job that is done: see :func:`value_of`."""
+        __tracebackhide__ = True
+        return value_of(final, self._queue._submit.key, self._queue._submit.spill)
+
+    def load(self, job_id: str) -> Any:
+        """The same, by id."""
+        __tracebackhide__ = True
+        return self.value(self.final(job_id))
+
+    def load_batch(self, number: int, *, raising: bool) -> list[Any]:
+        """The same for all jobs of a batch, in the order of the submit; without ``raising``, exceptions in their places."""
+        with self._queue._database.read() as db:
+            finals = reads.finals(db, batch=number)
+        values = []
+        for final in finals:
+            try:
+                values.append(self.value(final))
+            except BaseException as error:
+                if raising or isinstance(error, KeyboardInterrupt):
+                    raise
+                values.append(error)
+        return values
+
+    def arguments(self, ids: Sequence[str]) -> dict[str, tuple[tuple[Any, ...], dict[str, Any]] | None]:
+        """Arguments by id, for their owner: verified first; None for what is not ours or does not load."""
+        key, spill = self._queue._submit.key, self._queue._submit.spill
+        with self._queue._database.read() as db:
+            rows = reads.arguments(db, ids)
+        found: dict[str, tuple[tuple[Any, ...], dict[str, Any]] | None] = {}
+        for job_id, (digest, packed, size, signature) in rows.items():
+            found[job_id] = None
+            with contextlib.suppress(Exception):
+                data = packed if packed is not None else spill.read(f"arguments-{job_id}", size)
+                if payload.verify(key, signature, payload.SLOT_JOB, job_id, digest, data):
+                    found[job_id] = payload.unpack_here(data)
+        return found
 
 
 def value_of(final: Final, key: bytes, spill: Spill) -> Any:

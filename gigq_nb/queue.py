@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import time
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from . import loading, payload
-from .compat import execution_dict, job_dict
-from .errors import InvalidArgument, InvalidType, JobNotFound, NotConnected
+from . import finding, submission, upkeep
+from .compat import job_dict, status_dict
+from .errors import InvalidArgument, InvalidType
 from .given import moment_ms, statuses, text_id, unknown
 from .handle import Batch, JobHandle
-from .job import BatchRow, Counts, ExecutionRow, Job, JobRow
+from .job import Job, JobRow
+from .loading import Loader
 from .policies import clean_name, duration_s, whole_number
 from .states import FINAL, JobStatus
-from .store import pausing, pruning, reads, transitions
+from .store import pausing, reads, transitions
 from .store.db import Database
-from .store.filesystem import Spill
-from .store.opening import resolve
-from .submission import Submitter, calls
-from .task import Task, holds_nothing
+from .store.submissions import NewJob, NewTask
+from .task import Task, as_task
 from .waiting import Futures, Waiting
 
 if TYPE_CHECKING:
@@ -31,7 +29,7 @@ if TYPE_CHECKING:
 
     from .runtime.bell import Bell
 
-_YOUNG_MS = 3_600_000  # a file beside the database that is younger may be of a submit that is under way
+Said = TypeVar("Said")
 _FINAL = frozenset(status.value for status in FINAL)
 
 
@@ -53,7 +51,6 @@ class JobQueue:
             raise InvalidArgument("durability is 'power' (fsync before each answer) or 'process'")
         self._database = Database(db_path, create=initialize, durable=durability == "power")
         self._durability = durability
-        self._submitter: Submitter | None = None
 
     @property
     def path(self) -> Path:
@@ -89,10 +86,8 @@ class JobQueue:
                 raise InvalidType("a Job has its arguments in params; submit(job) takes no others")
             task, job = self._submit.from_job(what, now)
         else:
-            task, job = self._submit.from_call(what if isinstance(what, Task) else _plain_task(what), args, kwargs)
-        self._submit.store([task], [job], now)
-        self._bell.ring("w")
-        return JobHandle(job.id, self)
+            task, job = self._submit.from_call(as_task(what), args, kwargs)
+        return self._store(task, job, now)
 
     def submit_many(self, jobs: Iterable[Job], *, name: str | None = None) -> Batch:
         """Submit many :class:`Job` objects in one transaction: all of them or none.
@@ -113,16 +108,10 @@ class JobQueue:
         now = _now_ms()
         pairs = [self._submit.from_job(one, now) for one in jobs]
         tasks = {task.digest: task for task, _ in pairs}
-        number = self._submit.store(list(tasks.values()), [job for _, job in pairs], now, batch=(name, kind))
-        self._bell.ring("w")
-        assert number is not None
-        return Batch(self, number, [job.id for _, job in pairs])
+        return self._store_batch(list(tasks.values()), [job for _, job in pairs], now, name, kind)
 
     def _submit_cell(self, task: Task, variables: Any, source: str, cells: dict[str, str], parents: dict[str, str]) -> JobHandle:
-        made = self._submit.from_cell(task, variables, source, cells, parents)
-        self._submit.store([made[0]], [made[1]], _now_ms())
-        self._bell.ring("w")
-        return JobHandle(made[1].id, self)
+        return self._store(*self._submit.from_cell(task, variables, source, cells, parents), _now_ms())
 
     def map(
         self,
@@ -145,26 +134,23 @@ class JobQueue:
         Raises:
             InvalidArgument: the lists are empty or of different lengths.
         """
-        task = function if isinstance(function, Task) else _plain_task(function)
-        some = calls(iterables, lists, product)
+        task = as_task(function)
+        some = submission.calls(iterables, lists, product)
         now = _now_ms()
         tasks, jobs = self._submit.from_calls(task, some)
-        number = self._submit.store(
-            tasks, jobs, now, batch=(clean_name(task.name if batch_name is None else batch_name, "batch_name"), "map")
-        )
+        name = clean_name(task.name if batch_name is None else batch_name, "batch_name")
+        return self._store_batch(tasks, jobs, now, name, "map")
+
+    def _store(self, task: NewTask, job: NewJob, now: int) -> JobHandle:
+        self._submit.store([task], [job], now)
+        self._bell.ring("w")
+        return JobHandle(job.id, self)
+
+    def _store_batch(self, tasks: Sequence[NewTask], jobs: Sequence[NewJob], now: int, name: str, kind: str) -> Batch:
+        number = self._submit.store(tasks, jobs, now, batch=(name, kind))
         self._bell.ring("w")
         assert number is not None
         return Batch(self, number, [job.id for job in jobs])
-
-    @property
-    def _submit(self) -> Submitter:
-        if self._submitter is None:
-            self._submitter = Submitter(self._database)
-        return self._submitter
-
-    @property
-    def _bell(self) -> Bell:
-        return self._waiting.bell
 
     # ------------------------------------------------------------------------------------------ looking
 
@@ -174,25 +160,15 @@ class JobQueue:
         Raises:
             JobNotFound: no such job, or several.
         """
-        with self._database.read() as db:
-            return JobHandle(reads.full_id(db, text_id(job_id)), self)
+        return finding.job(self, job_id)
 
     def last(self, name: str) -> JobHandle:
         """The newest job of this name."""
-        with self._database.read() as db:
-            found = reads.last(db, name)
-        if found is None:
-            raise JobNotFound(f"no job named {name!r:.80} in this queue")
-        return JobHandle(found, self)
+        return finding.last(self, name)
 
     def mine(self, limit: int = 100) -> list[JobHandle]:
         """The newest jobs that this notebook submitted."""
-        from . import submission
-
-        notebook = submission.whereabouts()[0]
-        with self._database.read() as db:
-            rows = reads.jobs(db, notebook=notebook, limit=limit) if notebook else []
-        return [JobHandle(row.id, self) for row in rows]
+        return finding.mine(self, limit)
 
     def batch(self, number: int | str | None = None) -> Batch:
         """A batch by its number or its name (the newest of that name); the newest of all without one.
@@ -200,38 +176,15 @@ class JobQueue:
         Raises:
             JobNotFound: there is none.
         """
-        with self._database.read() as db:
-            if number is None:
-                newest = reads.batches(db, 1)
-                if not newest:
-                    raise JobNotFound("no batch in this queue yet; queue.map(...) makes one")
-                number = newest[0]
-            elif isinstance(number, str):
-                number = reads.batch_named(db, number)
-            else:
-                reads.batch(db, whole_number(number, "number", 1, 2**62), times=False)
-        return Batch(self, number)
+        return finding.batch(self, number)
 
     def batches(self, limit: int = 20) -> list[Batch]:
         """The newest batches and workflows."""
-        with self._database.read() as db:
-            return [Batch(self, number) for number in reads.batches(db, limit)]
+        return finding.batches(self, limit)
 
     def get_status(self, job_id: str) -> dict[str, Any]:
         """All about a job as a plain dict with GigQ's keys; ``{"exists": False}`` for an unknown id. Unpickles nothing."""
-        try:
-            with self._database.read() as db:
-                row = reads.job(db, text_id(job_id))
-                attempts = reads.executions(db, row.id)
-                parents = reads.parents(db, row.id)
-        except JobNotFound:
-            return {"exists": False}
-        return {
-            **job_dict(row),
-            "dependencies": parents,
-            "executions": [execution_dict(one) for one in attempts],
-            "exists": True,
-        }
+        return status_dict(self, job_id)
 
     def get_result(self, job_id: str) -> Any:
         """The result of a completed job, else None; never waits.
@@ -239,8 +192,8 @@ class JobQueue:
         Raises:
             JobNotFound: (a KeyError) unknown id.
         """
-        final = self._final(text_id(job_id))
-        return self._value(final) if final.status == "completed" else None
+        final = self._loader.final(text_id(job_id))
+        return self._loader.value(final) if final.status == "completed" else None
 
     def list_jobs(self, status: JobStatus | str | None = None, limit: int = 100) -> list[dict[str, Any]]:
         """The newest jobs as dicts with GigQ's keys."""
@@ -250,7 +203,8 @@ class JobQueue:
 
     def stats(self) -> dict[str, int]:
         """How many jobs have each status, and ``total``."""
-        counts = self._counts(None)
+        with self._database.read() as db:
+            counts = reads.counts(db)
         return {**counts.as_dict(), "total": counts.total}
 
     def logs(self, job_id: str, attempt: int | None = None) -> str:
@@ -308,12 +262,9 @@ class JobQueue:
             JobNotFound: unknown id.
         """
         text = text_id(job_id)
-        with self._database.write() as db:
-            said = transitions.cancel(db, [text], _now_ms())
+        said = self._act(lambda db: transitions.cancel(db, [text], _now_ms()))
         if text not in said:
             raise unknown(text)
-        self._bell.ring("w")
-        self._bell.ring("k")
         return said[text]
 
     def requeue_job(self, job_id: str) -> bool:
@@ -326,18 +277,18 @@ class JobQueue:
         return bool(self._retry_many([text_id(job_id)]))
 
     def _retry_many(self, ids: Sequence[str]) -> int:
-        with self._database.write() as db:
-            revived = transitions.retry(db, ids, _now_ms())
-        self._bell.ring("w")
-        self._bell.ring("k")
-        return len(revived)
+        return len(self._act(lambda db: transitions.retry(db, ids, _now_ms())))
 
     def _cancel_many(self, ids: Sequence[str]) -> int:
+        return sum(self._act(lambda db: transitions.cancel(db, ids, _now_ms())).values())
+
+    def _act(self, move: Callable[[transitions.Db], Said]) -> Said:
+        """A change in one transaction; then workers look what to run or to stop, and whoever waits, what ended."""
         with self._database.write() as db:
-            said = transitions.cancel(db, ids, _now_ms())
+            said = move(db)
         self._bell.ring("w")
         self._bell.ring("k")
-        return sum(said.values())
+        return said
 
     def pause(self) -> datetime:
         """Begin no more jobs, in any process, until :meth:`resume`; also after a restart. Returns since when it is paused.
@@ -345,19 +296,12 @@ class JobQueue:
         What runs goes on and ends as it does. What a child had been given and has not begun goes back, uncharged. Submits
         go on; delays and retries that come due wait. Pausing a paused queue changes nothing.
         """
-        with self._database.write() as db:
-            at = pausing.pause(db, _now_ms())
-        self._bell.ring("w")
-        self._bell.ring("k")
+        at = self._act(lambda db: pausing.pause(db, _now_ms()))
         return datetime.fromtimestamp(at / 1000, UTC)
 
     def resume(self) -> bool:
         """Let jobs begin again; workers are woken at once. False when the queue was not paused."""
-        with self._database.write() as db:
-            at = pausing.resume(db)
-        self._bell.ring("w")
-        self._bell.ring("k")
-        return at is not None
+        return self._act(pausing.resume) is not None
 
     @property
     def paused(self) -> datetime | None:
@@ -368,7 +312,7 @@ class JobQueue:
     def clear_completed(self, before_timestamp: str | datetime | None = None) -> int:
         """Remove completed and cancelled jobs with all that belongs to them. Returns how many."""
         before = None if before_timestamp is None else moment_ms(before_timestamp)
-        return self._prune(("completed", "cancelled"), before)
+        return upkeep.prune(self._database, ("completed", "cancelled"), before, _now_ms())
 
     def prune(self, older_than: Any, status: JobStatus | str | Sequence[str] | None = None) -> int:
         """Remove jobs that ended longer ago than this, with their attempts, logs, payloads and files.
@@ -381,18 +325,8 @@ class JobQueue:
         chosen = statuses(status) or tuple(sorted(_FINAL))
         if not set(chosen) <= _FINAL:
             raise InvalidArgument("prune removes jobs that are done: completed, failed, timeout or cancelled")
-        return self._prune(chosen, _now_ms() - int(age_s * 1000))
-
-    def _prune(self, chosen: Sequence[str], before: int | None) -> int:
-        spill = Spill(self.path)
-        with self._database.write() as db:
-            removed, files = pruning.prune(db, chosen, before)
-        for name in files:
-            spill.remove(name)
-        if spill.names():
-            with self._database.read() as db:
-                pruning.sweep(db, spill, _now_ms() - _YOUNG_MS)
-        return removed
+        now = _now_ms()
+        return upkeep.prune(self._database, chosen, now - int(age_s * 1000), now)
 
     def backup(self, path: Any) -> Path:
         """A consistent copy of the file, under load, too. Returns its path.
@@ -400,14 +334,7 @@ class JobQueue:
         Raises:
             InvalidArgument: something is there already.
         """
-        target = resolve(path)
-        if target.exists():
-            raise InvalidArgument(f"{target} is there already; name a new file for the backup")
-        self._database.backup(target)
-        files = self._submit.spill
-        if files.names():
-            files.copy_to(target)
-        return target
+        return upkeep.backup(self._database, path)
 
     def start_worker(self, concurrency: int | None = None, **options: Any) -> Any:
         """Start a worker process for this queue, or find the one that runs; it outlives this process.
@@ -464,77 +391,11 @@ class JobQueue:
 
         show(self)
 
-    # ------------------------------------------------------------------------------------------ for handles and views
+    # ------------------------------------------------------------------------------------------ what it is made of
 
-    def _paused_at(self) -> int | None:
-        with self._database.read() as db:
-            return pausing.paused_at(db)
-
-    def _row(self, job_id: str) -> JobRow:
-        with self._database.read() as db:
-            return reads.job(db, job_id)
-
-    def _executions(self, job_id: str) -> list[ExecutionRow]:
-        with self._database.read() as db:
-            return reads.executions(db, job_id)
-
-    def _batch_ids(self, number: int) -> list[str]:
-        with self._database.read() as db:
-            return reads.batch_ids(db, number)
-
-    def _batch_row(self, number: int) -> BatchRow:
-        with self._database.read() as db:
-            return reads.batch(db, number)
-
-    def _counts(self, number: int | None) -> Counts:
-        with self._database.read() as db:
-            return reads.counts(db, number)
-
-    def _unsuccessful(self, number: int | None, limit: int) -> list[JobRow]:
-        with self._database.read() as db:
-            return reads.unsuccessful(db, number, limit)
-
-    def _final(self, job_id: str) -> reads.Final:
-        with self._database.read() as db:
-            found = reads.finals(db, ids=[job_id])
-        if not found:
-            raise unknown(job_id)
-        return found[0]
-
-    def _value(self, final: reads.Final) -> Any:
-        __tracebackhide__ = True
-        return loading.value_of(final, self._submit.key, self._submit.spill)
-
-    def _load(self, job_id: str) -> Any:
-        __tracebackhide__ = True
-        return self._value(self._final(job_id))
-
-    def _load_batch(self, number: int, *, raising: bool) -> list[Any]:
-        with self._database.read() as db:
-            finals = reads.finals(db, batch=number)
-        values = []
-        for final in finals:
-            try:
-                values.append(self._value(final))
-            except BaseException as error:
-                if raising or isinstance(error, KeyboardInterrupt):
-                    raise
-                values.append(error)
-        return values
-
-    def _arguments(self, ids: Sequence[str]) -> dict[str, tuple[tuple[Any, ...], dict[str, Any]] | None]:
-        """Arguments by id, for their owner: verified first; None for what is not ours or does not load."""
-        key, spill = self._submit.key, self._submit.spill
-        with self._database.read() as db:
-            rows = reads.arguments(db, ids)
-        found: dict[str, tuple[tuple[Any, ...], dict[str, Any]] | None] = {}
-        for job_id, (digest, packed, size, signature) in rows.items():
-            found[job_id] = None
-            with contextlib.suppress(Exception):
-                data = packed if packed is not None else spill.read(f"arguments-{job_id}", size)
-                if payload.verify(key, signature, payload.SLOT_JOB, job_id, digest, data):
-                    found[job_id] = payload.unpack_here(data)
-        return found
+    @functools.cached_property
+    def _submit(self) -> submission.Submitter:
+        return submission.Submitter(self._database)
 
     @functools.cached_property
     def _waiting(self) -> Waiting:
@@ -544,41 +405,30 @@ class JobQueue:
     def _futures(self) -> Futures:
         return Futures(self)
 
+    @functools.cached_property
+    def _loader(self) -> Loader:
+        return Loader(self)
 
-# ---------------------------------------------------------------------------------------------- the connected queue
+    @property
+    def _bell(self) -> Bell:
+        return self._waiting.bell
 
-_current: JobQueue | None = None
+    # ------------------------------------------------------------------------------------------ for views
 
+    def _paused_at(self) -> int | None:
+        with self._database.read() as db:
+            return pausing.paused_at(db)
 
-def connect(path: Any = "jobs.db", *, durability: str = "power") -> JobQueue:
-    """Open or create a queue and make it the connected one, which ``task.submit()`` and ``%gigq`` use."""
-    global _current
-    _current = JobQueue(path, durability=durability)
-    return _current
+    def _unsuccessful(self, number: int | None, limit: int) -> list[JobRow]:
+        with self._database.read() as db:
+            return reads.unsuccessful(db, number, limit)
 
+    def _value(self, final: reads.Final) -> Any:
+        return self._loader.value(final)
 
-def current() -> JobQueue:
-    """The connected queue.
-
-    Raises:
-        NotConnected: none is.
-    """
-    if _current is None:
-        raise NotConnected("no queue is connected: run %gigq connect jobs.db, or pass a JobQueue as the first argument")
-    return _current
-
-
-# ---------------------------------------------------------------------------------------------- small conversions
+    def _arguments(self, ids: Sequence[str]) -> dict[str, tuple[tuple[Any, ...], dict[str, Any]] | None]:
+        return self._loader.arguments(ids)
 
 
 def _now_ms() -> int:
     return time.time_ns() // 1_000_000
-
-
-@functools.lru_cache(maxsize=64)
-def _cached_task(function: Callable[..., Any]) -> Task:
-    return Task(function)
-
-
-def _plain_task(function: Any) -> Task:
-    return _cached_task(function) if holds_nothing(function) else Task(function)

@@ -89,7 +89,8 @@ class Task:
         return queue.map(self, *rest, product=product, batch_name=batch_name, **lists)
 
     def _queue(self, args: tuple[Any, ...]) -> tuple[JobQueue, tuple[Any, ...]]:
-        from .queue import JobQueue, current
+        from .connected import current
+        from .queue import JobQueue
 
         if args and isinstance(args[0], JobQueue):
             return args[0], args[1:]
@@ -139,6 +140,18 @@ def signature_of(function: Callable[..., Any]) -> inspect.Signature | None:
 def holds_nothing(function: object) -> bool:
     """Whether it can be remembered: a method or a closure would keep alive, for good, the data that it holds."""
     return type(function) is types.FunctionType and not function.__closure__ and not function.__defaults__
+
+
+@functools.lru_cache(maxsize=64)
+def _remembered(function: Callable[..., Any]) -> Task:
+    return Task(function)
+
+
+def as_task(what: Task | Callable[..., Any]) -> Task:
+    """A task, also of a callable that is none yet; that of a plain function is remembered."""
+    if isinstance(what, Task):
+        return what
+    return _remembered(what) if holds_nothing(what) else Task(what)
 
 
 def refuse_misfit(function: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any], injected: bool) -> None:

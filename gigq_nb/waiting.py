@@ -12,7 +12,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from . import handle
-from .errors import InvalidType, JobFailed, JobNotFound, WaitTimeout
+from .errors import InvalidType, JobFailed, WaitTimeout
+from .given import unknown
 from .handle import Batch, JobHandle
 from .policies import duration_s
 from .states import FINAL, JobStatus
@@ -92,7 +93,7 @@ class Waiting:
         for job_id in list(left):
             status = statuses.get(job_id)
             if status is None:
-                raise JobNotFound(f"no job {job_id!r:.80} in this queue; queue.jobs() lists them")
+                raise unknown(job_id)
             if status in _FINAL:
                 ended.append(status)
                 del left[job_id]
@@ -327,7 +328,7 @@ class Futures:
                 future.end_cancelled()
             elif future.begin():
                 try:
-                    future.set_result(self._queue._load(job_id))
+                    future.set_result(self._queue._loader.load(job_id))
                 except BaseException as error:
                     future.set_exception(error)
 

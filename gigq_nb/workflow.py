@@ -97,7 +97,7 @@ class Workflow:
 
     def submit(self, queue: JobQueue | None = None) -> Batch:
         """:meth:`submit_all`, as a :class:`Batch` that shows the graph live."""
-        from .queue import current
+        from .connected import current
 
         if not self.jobs:
             raise InvalidArgument(f"the workflow {self.name!r} has no jobs yet; add_job or add_task first")

@@ -27,7 +27,7 @@ def measure(queue: JobQueue, pids: Path, kind: str, how: str) -> tuple[str, floa
     if how == "cancel":
         job.cancel()
     job.wait(60)
-    [attempt] = queue._executions(job)
+    [attempt] = job.executions()
     begun = attempt.started_at.timestamp() if isinstance(attempt.started_at, datetime) else attempt.started_at / 1000
     seconds = time.time() - (begun if how == "timeout" else asked)
     why = job.error or queue.get_status(job)["reason"] or ""

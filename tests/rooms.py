@@ -16,7 +16,10 @@ PACKAGE = "gigq_nb"
 HOUSE = Path(__file__).resolve().parent.parent / PACKAGE
 
 NOUNS = ("errors", "states", "job", "policies", "failpoints")
-VERBS = ("queue", "handle", "task", "workflow", "submission", "loading", "waiting", "executor", "compat", "given")
+VERBS = (
+    *("queue", "connected", "handle", "task", "workflow", "executor", "compat"),  # what users touch
+    *("given", "submission", "finding", "waiting", "loading", "upkeep"),  # what these are made of
+)
 PAYLOAD = ("payload", "signing")
 _LOWER = {*NOUNS, "payload", "store"}
 

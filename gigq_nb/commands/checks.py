@@ -19,6 +19,7 @@ from ..runtime import bell, launcher, processes
 from ..runtime.peers import LEASE_S
 from ..store import health, pruning, reads, schema, signatures, workers
 from ..store.filesystem import NETWORK, Spill
+from ..upkeep import YOUNG_MS
 from . import trusting
 from .terminal import ago_text, visible_line
 
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 FINE, NOTE, WARNING, BROKEN = "fine", "note", "warning", "broken"
 LARGE_WAL_BYTES = 64 * 2**20
 LITTLE_ROOM_BYTES = 200 * 10**6
-YOUNG_MS = 3_600_000
 _MOST_PAYLOADS = 2_000
 _QUICK_CHECK_BYTES = 500 * 10**6
 

@@ -14,6 +14,7 @@ from ..queue import JobQueue
 from ..store import health, pruning
 from ..store.filesystem import Spill
 from ..store.opening import resolve
+from ..upkeep import YOUNG_MS
 from . import checks
 from .checks import BROKEN, FINE, NOTE, WARNING, Finding
 from .command import Answer, Command, Door
@@ -96,7 +97,7 @@ def fix(path: Path) -> str:
                 done.append(f"{one.path.name} is yours alone now")
     if path.exists():
         with JobQueue(path, False) as queue, queue._database.read() as db:
-            removed = pruning.sweep(db, Spill(path), time.time_ns() // 1_000_000 - checks.YOUNG_MS)
+            removed = pruning.sweep(db, Spill(path), time.time_ns() // 1_000_000 - YOUNG_MS)
         if removed:
             done.append(f"{removed} files that belonged to no job were removed")
     return "; ".join(done)

@@ -6,8 +6,9 @@ from typing import Any
 
 from ..commands import registry
 from ..commands.finding import reading
+from ..connected import current
 from ..errors import GigQError
-from ..queue import JobQueue, current
+from ..queue import JobQueue
 from ..states import JobStatus
 from ..store import reads
 from . import cells

@@ -18,8 +18,9 @@ from .. import submission
 from ..commands import registry
 from ..commands.command import NOTHING, Answer, Call, Door, HelpWanted, UsageError, failure
 from ..commands.terminal import visible
+from ..connected import connect, current
 from ..errors import JobFailed, NotConnected, RemoteError
-from ..queue import JobQueue, connect, current
+from ..queue import JobQueue
 from . import cells, completion
 from .line import Word, split
 

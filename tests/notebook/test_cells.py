@@ -22,7 +22,7 @@ START = "%load_ext gigq_nb\n%gigq connect jobs.db"
 # pause(name) waits, in a job, until go(name) was called; both by a file in the folder that they share.
 GATES = """
 import os, time
-from gigq_nb.queue import current
+from gigq_nb.connected import current
 def pause(name):
     end = time.monotonic() + 60
     while not os.path.exists(name):

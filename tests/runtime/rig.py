@@ -134,7 +134,7 @@ def worker_rows(queue: JobQueue) -> list[Any]:
 
 def outcomes(queue: JobQueue, job: str) -> list[str | None]:
     """How each attempt of a job ended."""
-    return [one.outcome for one in queue._executions(str(job))]
+    return [one.outcome for one in queue.job(job).executions()]
 
 
 def lines(path: Path) -> list[str]:

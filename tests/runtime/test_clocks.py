@@ -171,7 +171,7 @@ def test_a_step_of_the_clock_steals_nothing_and_ends_nothing(
     assert (job.status, lines(begun)) == ("running", ["begun"])
     go.touch()
     assert job.result(LIMIT_S) == "done"
-    [attempt] = queue._executions(job)
+    [attempt] = job.executions()
     assert attempt.finished_at >= attempt.started_at, "no attempt ends before it began"
 
 
