@@ -17,7 +17,7 @@ from .. import signing
 from ..errors import GigQError
 from ..runtime import bell, launcher, processes
 from ..runtime.peers import LEASE_S
-from ..store import health, pruning, reads, schema, signatures, workers
+from ..store import health, pausing, pruning, reads, schema, signatures, workers
 from ..store.filesystem import NETWORK, Spill
 from ..upkeep import YOUNG_MS
 from . import trusting
@@ -308,6 +308,21 @@ def _worker(row: WorkerRow, alive: bool | None) -> Finding:
         about="workers",
         says=f"{name}: {row.concurrency} at a time, {row.running} running, {visible_line(row.why or row.state)}",
     )
+
+
+def pause(queue: JobQueue) -> Iterator[Finding]:
+    """Whether somebody paused the queue, and maybe forgot it."""
+    with queue._database.read() as db:
+        at = pausing.paused_at(db)
+        pending = reads.counts(db).pending
+    if at is not None:
+        yield Finding(
+            level=WARNING if pending else NOTE,
+            about="pause",
+            says=f"the queue is {pausing.words(at)}: nothing begins"
+            + (f"; {_jobs(pending, 'pending')} held back" if pending else ""),
+            todo="'gigq-nb resume', '%gigq resume' or queue.resume() lets jobs begin again",
+        )
 
 
 def jobs(queue: JobQueue) -> Iterator[Finding]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from ..store.opening import resolve
 from . import finding
 from .command import Answer, Command, Door, short
+from .pause import note
 from .terminal import ago_text
 
 if TYPE_CHECKING:
@@ -45,7 +46,8 @@ class Connect(Command):
         counts = queue.stats()
         data = {"path": str(queue.path), "new": new, "worker": None, "counts": counts}
         if not door.notebook:
-            return Answer(data=data, text=f"{name} {'is new' if new else 'is a queue'}: {in_words(counts) or 'no jobs'}")
+            held = f"{name} {'is new' if new else 'is a queue'}: {in_words(counts) or 'no jobs'}"
+            return Answer(data=data, text="; ".join(filter(None, (held, note(queue, door)))))
         before = _visit(queue)
         worker = "no worker was started"
         if not args.no_worker:
@@ -58,6 +60,8 @@ class Connect(Command):
             }
             worker = f"worker {'started' if handle.started else 'found'}, {handle.concurrency} at a time"
         text = f"{name}{' is new' if new else ''}: {worker}. {_meanwhile(before, counts, new)}".strip()
+        if paused := note(queue, door):
+            text += f"\n{paused}"
         return Answer(data=data, text=text, kept=queue)
 
 

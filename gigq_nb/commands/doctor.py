@@ -73,6 +73,7 @@ def examine(path: Path) -> Iterator[Finding]:
         for about, check in (
             ("file", checks.file),
             ("workers", checks.workers_of),
+            ("pause", checks.pause),
             ("jobs", checks.jobs),
             ("logs", checks.logs),
         ):

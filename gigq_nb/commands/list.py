@@ -12,6 +12,7 @@ from ..states import JobStatus
 from ..store import reads
 from . import finding
 from .command import Answer, Command, Door, Table
+from .pause import note
 from .terminal import time_text
 
 if TYPE_CHECKING:
@@ -41,11 +42,14 @@ class ListWord(Command):
         notebook = finding.of_this_notebook() if args.mine else None
         batch = finding.batch(queue, args.batch).number if args.batch else None
         only: dict[str, Any] = {"name": args.name, "batch": batch, "tag": args.tag, "notebook": notebook, "limit": limit}
+        paused = "" if args.json else note(queue, door)
         if door.notebook and not args.json:
+            if paused:
+                door.say(paused)
             return Answer(frame=lambda: queue.jobs(chosen or None, **only)[list(FRAME)])
         with finding.reading(queue) as db:
             rows = reads.jobs(db, status=chosen, **only)
-        return Answer(data=[record(row) for row in rows], table=table(rows))
+        return Answer(data=[record(row) for row in rows], table=table(rows), text=paused)
 
 
 def statuses(given: list[str] | None) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from .command import Answer, Command, Door, Parser, UsageError
 
 # A word is its module. One whose module is not installed is left out: nothing else depends on it.
 _MODULES = (
-    *("connect", "submit", "status", "list", "result", "logs", "show", "watch", "wait", "cancel", "retry"),
+    *("connect", "submit", "status", "list", "result", "logs", "show", "watch", "wait", "cancel", "retry", "pause", "resume"),
     *("clear", "prune", "stats", "worker", "batch", "backup", "key", "trust", "doctor"),
 )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from .command import Answer, Command, Door, Table
+from .pause import note
 
 
 class Stats(Command):
@@ -13,6 +14,7 @@ class Stats(Command):
     word = "stats"
 
     def run(self, door: Door, args: argparse.Namespace) -> Answer:  # noqa: ARG002 - takes no arguments
-        counts = door.queue().stats()
+        queue = door.queue()
+        counts = queue.stats()
         table = Table(columns=("status", "jobs"), rows=list(counts.items()), empty="", whole=("status", "jobs"))
-        return Answer(data=counts, table=table)
+        return Answer(data=counts, table=table, text=note(queue, door))

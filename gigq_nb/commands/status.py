@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from . import finding
 from .command import Answer, Command, Door
 from .connect import in_words
+from .pause import note
 from .terminal import seconds_text, time_text
 
 if TYPE_CHECKING:
@@ -48,11 +49,19 @@ def _of_queue(queue: JobQueue, door: Door) -> Answer:
 
     counts, rows = queue.stats(), worker_rows(queue)
     lines = [f"{queue.path}: {in_words(counts) or 'no jobs yet'}"]
+    paused = note(queue, door)
+    lines += [paused] if paused else []
     lines += [("" if row.name.startswith("worker") else "worker ") + described(row) for row in rows if row.state != "gone"]
-    if len(lines) == 1:
+    if not any(row.state != "gone" for row in rows):
         start = "%gigq worker start" if door.notebook else "gigq-nb worker"
         lines.append(f"no worker runs; '{start}' starts one")
-    data = {"path": str(queue.path), "counts": counts, "workers": [one_worker(row) for row in rows]}
+    at = queue.paused
+    data = {
+        "path": str(queue.path),
+        "counts": counts,
+        "paused_at": at.isoformat() if at else None,
+        "workers": [one_worker(row) for row in rows],
+    }
     return Answer(data=data, text="\n".join(lines))
 
 
@@ -94,6 +103,8 @@ def text_of(row: JobRow, executions: list[ExecutionRow], args: argparse.Namespac
         text += "".join(f"\nattempt {one.n}: {_attempt(one)}" for one in executions)
     if row.status in ("failed", "timeout"):
         text += f"\n'{door.name} logs {args.job}' shows what it printed, '{door.name} retry {args.job}' runs it again"
+    if row.paused_at is not None:
+        text += f"\n'{door.name} resume' lets the jobs of this queue begin again"
     return text
 
 

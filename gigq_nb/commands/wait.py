@@ -14,6 +14,7 @@ from ..waiting import wait
 from . import finding
 from .command import Answer, Command, Door, Interrupted
 from .connect import in_words
+from .pause import note
 from .submit import duration
 from .terminal import seconds_text
 
@@ -35,12 +36,15 @@ class Wait(Command):
         limit_s = None if args.timeout is None else duration_s(duration(args.timeout), "--timeout", least=0.0)
         jobs = finding.jobs(queue, args.jobs) if args.jobs else _open(queue)
         named = " ".join(args.jobs) or "JOB"
+        if jobs and not args.json and (paused := note(queue, door)):
+            door.say(paused)
         try:
             left = wait(jobs, limit_s).not_done
         except KeyboardInterrupt:
             raise Interrupted(f"the waiting was interrupted, the work goes on; '{door.name} cancel {named}' ends it") from None
         if left:
-            raise WaitTimeout(f"{len(left)} of {len(jobs)} jobs are not done after {seconds_text(limit_s or 0)} s; they go on")
+            after = f"{len(left)} of {len(jobs)} jobs are not done after {seconds_text(limit_s or 0)} s; they go on"
+            raise WaitTimeout("; ".join(filter(None, (after, note(queue, door)))))
         return _ends(queue, jobs, door)
 
 

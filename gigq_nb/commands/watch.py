@@ -12,6 +12,7 @@ from ..store import reads
 from .command import Answer, Command, Door
 from .connect import in_words
 from .finding import reading
+from .pause import note
 
 if TYPE_CHECKING:
     from ..queue import JobQueue
@@ -61,15 +62,16 @@ def _views(queue: JobQueue) -> list[Any]:
 def _in_terminal(queue: JobQueue, door: Door) -> Answer:
     from ..runtime.bell import Bell
 
-    said = None
+    said: tuple[str, ...] = ()
     bell = Bell(queue.path)
     try:
         with bell.listen("k") as ear:
             while True:
                 counts = queue.stats()
-                if counts != said:
-                    door.say(f"{time.strftime('%H:%M:%S')}  {in_words(counts) or 'no jobs'}")
-                    said = counts
+                news = tuple(filter(None, (in_words(counts) or "no jobs", note(queue, door))))
+                if news != said:
+                    door.say(f"{time.strftime('%H:%M:%S')}  {'; '.join(news)}")
+                    said = news
                 if not counts["pending"] and not counts["running"]:
                     return Answer()
                 end_s = time.monotonic() + _LOOK_S

@@ -10,6 +10,7 @@ from ..policies import duration_s
 from ..store import reads
 from .command import Answer, Command, Door, Table
 from .finding import reading
+from .pause import note
 from .submit import duration
 from .terminal import ago_text, time_text
 
@@ -43,7 +44,7 @@ class WorkerWord(Command):
 
     def run(self, door: Door, args: argparse.Namespace) -> Answer:
         if args.what == "status":
-            return _status(door.queue())
+            return _status(door.queue(), door)
         if args.what == "stop":
             return _stop(door.queue(), args.now)
         return _start_in_notebook(door, args) if door.notebook else _work(door, args)
@@ -66,7 +67,8 @@ def _work(door: Door, args: argparse.Namespace) -> Answer:
     set_up_logging(None)
     if args.once:
         ran = worker.process_one()
-        return Answer(data={"ran": int(ran)}, text="ran one job" if ran else "there was no job to run")
+        why = "" if ran else note(door.queue(), door)
+        return Answer(data={"ran": int(ran)}, text="ran one job" if ran else why or "there was no job to run")
     worker.start()
     return Answer(data={"worker": worker.worker_id}, text=f"worker {worker.worker_id} stopped")
 
@@ -96,7 +98,7 @@ def _stop(queue: JobQueue, now: bool) -> Answer:
     return Answer(data={"stopped": stopped, "left": left}, text=text, failed=bool(left))
 
 
-def _status(queue: JobQueue) -> Answer:
+def _status(queue: JobQueue, door: Door) -> Answer:
     rows = worker_rows(queue)
     table = Table(
         columns=("name", "state", "running", "at a time", "pid", "host", "python", "beat", "why"),
@@ -110,7 +112,10 @@ def _status(queue: JobQueue) -> Answer:
     )
     from .status import one_worker
 
-    return Answer(data=[one_worker(one) for one in rows], table=table, frame=queue.workers)
+    paused = note(queue, door)
+    if paused and door.notebook:  # there a table stands for the text
+        door.say(paused)
+    return Answer(data=[one_worker(one) for one in rows], table=table, frame=queue.workers, text=paused)
 
 
 def worker_rows(queue: JobQueue) -> list[WorkerRow]:
