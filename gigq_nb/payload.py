@@ -1,4 +1,6 @@
-"""Functions, arguments and results <-> bytes: the only place that pickles and unpickles (:mod:`gigq_nb.signing` signs).
+"""Values <-> bytes: the only place that pickles and unpickles, for both ends (:mod:`gigq_nb.signing` signs).
+
+:mod:`gigq_nb.packing` makes payloads with it where a job is submitted; a child reads them, and needs no more than this.
 
 *Trust.* Whoever can write the file or read the key can run code as you; nobody else can. Nothing is unpickled before
 :func:`verify` said yes.
@@ -10,27 +12,22 @@ and ``except MyError`` go on working.
 
 from __future__ import annotations
 
-import builtins
 import contextlib
 import functools
-import hashlib
-import inspect
 import io
-import linecache
-import os
 import pickle
 import sys
 import threading
 import types
 from collections import ChainMap
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, cast
+from typing import Any, BinaryIO, ClassVar, cast
 
 import cloudpickle
 from cloudpickle import cloudpickle as _cp
 
-from .errors import InvalidType, NotSerializable, PayloadTooLarge
+from .errors import InvalidType
 from .signing import PYTHON as PYTHON
 from .signing import SLOT_ERROR as SLOT_ERROR
 from .signing import SLOT_JOB as SLOT_JOB
@@ -49,31 +46,11 @@ from .signing import verify as verify
 
 WARN_BYTES = 10 * 2**20
 MOST_BYTES = 2**31
-_ATOMS = frozenset({int, float, str, bytes, bool, type(None)})
-_NO_ARGUMENTS = pickle.dumps(((), {}), protocol=5)
+ATOMS = frozenset({int, float, str, bytes, bool, type(None)})
+#: cloudpickle's registry is of the whole process: one thread at a time pickles.
+lock = threading.RLock()
 
-# ---------------------------------------------------------------------------------------------------- functions
-
-
-@dataclass(frozen=True, slots=True)
-class Packed:
-    """A function as bytes, with what a reader of the file may see of it."""
-
-    payload: bytes
-    digest: bytes
-    name: str
-    source: str
-    cells: dict[str, str]
-
-
-@dataclass(frozen=True, slots=True)
-class Captured:
-    """A variable that travels with a function: where it comes from and how many bytes it takes."""
-
-    name: str
-    kind: str  # "global", "closure" or "default"
-    type_name: str
-    size_bytes: int
+# -------------------------------------------------------------------------------------------------- into bytes
 
 
 def _reduce_cached(function: Any) -> str | tuple[Any, ...]:
@@ -94,115 +71,61 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
     dispatch_table: ClassVar[Any] = ChainMap({functools._lru_cache_wrapper: _reduce_cached}, cloudpickle.Pickler.dispatch_table)
 
 
-def _dumps(value: object) -> bytes:
+def dumps(value: object) -> bytes:
+    """Any value as bytes. What becomes of handles in it is decided by :func:`reduce_handle`."""
     file = io.BytesIO()
     _Pickler(file, protocol=5).dump(value)
     return file.getvalue()
 
 
-_MadeOf = tuple[types.CodeType, Any, Any, Any]
-_lock = threading.RLock()
-#: Functions that capture nothing, with all on which that depends: what they are made of, and the names they look up.
-_packed: dict[int, tuple[Any, _MadeOf, set[str], Packed]] = {}
+def dumps_plain(value: object) -> bytes:
+    """What is made of :data:`ATOMS` as bytes: it needs no cloudpickle, and a small part of its time."""
+    return pickle.dumps(value, protocol=5)
 
 
-def pack_function(function: Callable[..., Any], by_value: Sequence[types.ModuleType] = ()) -> Packed:
-    """A function and all that it captures, as bytes.
+def dumps_following(value: object) -> tuple[bytes, list[str]]:
+    """A value as bytes in which handles stand for the results of their jobs, and the ids of these jobs."""
+    parents: list[str] = []
+    with lock:
+        _collector.parents = parents
+        try:
+            return dumps(value), list(dict.fromkeys(parents))
+        finally:
+            _collector.parents = None
+
+
+def dump_keeping(value: object, file: BinaryIO, namespace: dict[str, Any] | None = None) -> list[str]:
+    """Write a value in which handles stay handles. Returns the ids of their jobs.
 
     Args:
-        function: Any callable.
-        by_value: Modules whose code travels along instead of being imported by the child.
-
-    Raises:
-        NotSerializable: naming the captured variable that cannot leave the process.
-        PayloadTooLarge: over 2 GiB.
+        value: What to write.
+        file: Where to write it.
+        namespace: A notebook's. Functions that look up their globals there will look them up in the ``__main__`` of
+            the process that reads them.
     """
-    with _lock:
-        known = _packed.get(id(function))
-        if known is not None and known[0] is function and not by_value and _is_as_it_was(function, known[1], known[2]):
-            return known[3]
+    kept: list[str] = []
+    pickler = _Pickler(file, protocol=5)
+    if namespace is not None:
+        pickler.globals_ref[id(namespace)] = _NotebookGlobals()
+    with lock:
+        _collector.kept = kept
         try:
-            with _modules_by_value(by_value):
-                payload = _dumps(function)
-        except InvalidType:
-            raise
-        except Exception as error:
-            raise _refusal(function, error) from error
-        if len(payload) > MOST_BYTES:
-            raise PayloadTooLarge(f"{display_name(function)} takes {len(payload) / 1e9:.1f} GB along: {_heaviest(function)}")
-        mark = hashlib.sha256(payload).digest()
-        cells = {name: text for name, text in _cell_texts() if name.encode("utf-8", "surrogatepass") in payload}
-        try:
-            source = inspect.getsource(inspect.unwrap(function))
-        except (OSError, TypeError, ValueError):
-            source = ""
-        packed = Packed(payload, mark, display_name(function), source[:100_000].replace("\0", ""), cells)
-        if _captures_nothing(function) and not by_value:
-            if len(_packed) > 256:
-                _packed.clear()
-            names = _global_names(function.__code__)
-            _packed[id(function)] = (function, _made_of(function), names, packed)
-        return packed
+            pickler.dump(value)
+        finally:
+            _collector.kept = None
+    return list(dict.fromkeys(kept))
 
 
-def _made_of(function: Any) -> _MadeOf:
-    return function.__code__, function.__defaults__, function.__kwdefaults__, function.__closure__
-
-
-def _is_as_it_was(function: Any, made_of: _MadeOf, names: set[str]) -> bool:
-    """No autoreload put other code in its place, and no cell defined meanwhile what it looks up."""
-    same = all(now is then for now, then in zip(_made_of(function), made_of, strict=True))
-    return same and not names & function.__globals__.keys() and not function.__dict__
-
-
-def _cell_texts() -> Iterator[tuple[str, str]]:
-    """(file name, text) of code that is in no file: the cells of a notebook."""
-    for name, entry in list(linecache.cache.items()):
-        lines = entry[2] if len(entry) == 4 else None
-        if lines and not os.path.exists(name):
-            yield name, "".join(lines)
-
-
-def cells_of(values: Mapping[str, Any]) -> dict[str, str]:
-    """The cells that define the functions and classes among these values, and what those use: for tracebacks elsewhere."""
-    files: set[str] = set()
-    seen: set[int] = set()
-    left = list(values.values())
-    while left:
-        one = left.pop()
-        if id(one) in seen or not isinstance(one, (types.FunctionType, types.MethodType, type)):
-            continue
-        seen.add(id(one))
-        if isinstance(one, type):
-            if one.__module__ == "__main__":
-                left += [getattr(part, "__func__", part) for part in vars(one).values()]
-            continue
-        inner = inspect.unwrap(one)  # a decorator's wrapper and what it wraps may stand in two cells
-        files |= {part.__code__.co_filename for part in (one, inner) if hasattr(part, "__code__")}
-        left += [value for part in (one, inner) for _, _, value in _variables(part)]
-        left += [cell.cell_contents for cell in getattr(one, "__closure__", None) or () if not _is_empty(cell)]
-    return {name: text for name, text in _cell_texts() if name in files}
-
-
-def _is_empty(cell: types.CellType) -> bool:
-    try:
-        cell.cell_contents  # noqa: B018 - asking is the only way to know
-    except ValueError:
-        return True
-    return False
-
-
-def display_name(function: object) -> str:
-    """What to call a callable: its qualified name, or its type's."""
-    inner = function
-    while hasattr(inner, "func") and not hasattr(inner, "__qualname__"):
-        inner = inner.func
-    name = getattr(inner, "__qualname__", None) or type(inner).__qualname__
-    return str(name).replace("<locals>.", "").replace("\0", "")[:200] or "function"
+def pack_value(value: object) -> bytes:
+    """Any value as bytes."""
+    if type(value) in ATOMS:
+        return dumps_plain(value)
+    with lock:
+        return dumps(value)
 
 
 @contextlib.contextmanager
-def _modules_by_value(modules: Sequence[types.ModuleType]) -> Iterator[None]:
+def modules_by_value(modules: Sequence[types.ModuleType]) -> Iterator[None]:
     """cloudpickle's registry is global to the process: put back what was not there before, also after an error."""
     added = []
     try:
@@ -218,131 +141,7 @@ def _modules_by_value(modules: Sequence[types.ModuleType]) -> Iterator[None]:
             cloudpickle.unregister_pickle_by_value(module)
 
 
-def _captures_nothing(function: object) -> bool:
-    """True for a plain function whose bytes are the same at each pickling: no globals read, no cells, plain defaults."""
-    if type(function) is not types.FunctionType or function.__closure__ or function.__dict__ or function.__kwdefaults__:
-        return False
-    if any(type(one) not in _ATOMS for one in function.__defaults__ or ()):
-        return False
-    for one in function.__annotations__.values():  # texts, None and types of Python itself do not change
-        if one is not None and type(one) is not str and not (type(one) is type and one.__module__ == "builtins"):
-            return False
-    return not _global_names(function.__code__) & function.__globals__.keys()
-
-
-def is_bare(function: object) -> bool:
-    """In a child: a function that travelled by value and has nothing that a job could change for the next one."""
-    if type(function) is not types.FunctionType or function.__module__ != "__main__" or function.__closure__ or function.__dict__:
-        return False
-    if function.__kwdefaults__ or any(type(one) not in _ATOMS for one in function.__defaults__ or ()):
-        return False
-    return not function.__globals__.keys() - _BARE_GLOBALS
-
-
-_BARE_GLOBALS = {"__builtins__", "__name__", "__package__", "__path__", "__file__", "__doc__"}
-
-
-def _global_names(code: types.CodeType) -> set[str]:
-    names = set(code.co_names)
-    for const in code.co_consts:
-        if isinstance(const, types.CodeType):
-            names |= _global_names(const)
-    return names
-
-
-def _variables(function: object) -> Iterator[tuple[str, str, Any]]:
-    """What a function brings along: (name, kind, value), without modules and builtins."""
-    inner = inspect.unwrap(function) if callable(function) else function
-    while hasattr(inner, "func"):
-        for i, value in enumerate(getattr(inner, "args", ())):
-            yield f"argument {i + 1} of the partial", "default", value
-        yield from ((k, "default", v) for k, v in (getattr(inner, "keywords", None) or {}).items())
-        inner = inner.func
-    if isinstance(inner, types.MethodType):
-        yield "self", "closure", inner.__self__
-        inner = inner.__func__
-    if not isinstance(inner, types.FunctionType):
-        return
-    for name, cell in zip(inner.__code__.co_freevars, inner.__closure__ or (), strict=False):
-        with contextlib.suppress(ValueError):
-            yield name, "closure", cell.cell_contents
-    for name in sorted(_global_names(inner.__code__) & inner.__globals__.keys()):
-        value = inner.__globals__[name]
-        if not isinstance(value, types.ModuleType) and getattr(builtins, name, None) is not value:
-            yield name, "global", value
-    for parameter in inspect.signature(inner).parameters.values():
-        if parameter.default is not parameter.empty:
-            yield parameter.name, "default", parameter.default
-
-
-def captured(function: Callable[..., Any]) -> list[Captured]:
-    """The capture report: each variable that travels with the function, the largest first. Sizes are pickled bytes."""
-    report = []
-    for name, kind, value in _variables(function):
-        with contextlib.suppress(Exception):
-            report.append(Captured(name, kind, type(value).__name__, len(_dumps(value))))
-    return sorted(report, key=lambda one: -one.size_bytes)
-
-
-def _heaviest(function: Callable[..., Any]) -> str:
-    report = captured(function)
-    if not report:
-        return "save large data to a file and pass the path"
-    top = report[0]
-    return f"mostly {top.name!r} ({top.type_name}, {top.size_bytes / 1e6:,.0f} MB). Save it to a file and pass the path"
-
-
-def size_warning(function: Callable[..., Any], size: int) -> str | None:
-    """What to tell somebody whose function takes more than 10 MB along; None when it does not."""
-    if size <= WARN_BYTES:
-        return None
-    return f"{display_name(function)} takes {size / 1e6:,.0f} MB along with each version of it, {_heaviest(function)}"
-
-
-def _refusal(function: object, error: BaseException) -> NotSerializable:
-    for name, _kind, value in _variables(function):
-        if path := _culprit(value, name):
-            place, kind = path
-            return NotSerializable(
-                f"{display_name(function)} uses {place} ({kind}), which cannot leave this process: {_short(error)}. "
-                "Open or create it inside the function, or pass what it is made from as an argument"
-            )
-    return NotSerializable(f"{display_name(function)} cannot be sent to another process: {_short(error)}")
-
-
-def _short(error: BaseException) -> str:
-    text = str(error).split("\n", 1)[0]
-    return text[:200] or type(error).__name__
-
-
-def _pickles(value: object) -> bool:
-    try:
-        _dumps(value)
-    except Exception:
-        return False
-    return True
-
-
-def _culprit(value: object, path: str, depth: int = 5) -> tuple[str, str] | None:
-    """The innermost part of ``value`` that cannot be pickled: where it is and of which type."""
-    if _pickles(value):
-        return None
-    parts: list[tuple[str, object]] = []
-    if depth and isinstance(value, Mapping):
-        parts = [(f"{path}[{key!r:.60}]", one) for key, one in value.items()]
-    elif depth and isinstance(value, (list, tuple, set, frozenset)):
-        parts = [(f"{path}[{i}]", one) for i, one in enumerate(value)]
-    elif depth and isinstance(value, types.FunctionType):
-        parts = [(name, one) for name, _, one in _variables(value) if one is not value]
-    elif depth and hasattr(value, "__dict__") and not isinstance(value, type):
-        parts = [(f"{path}.{key}", one) for key, one in vars(value).items()]
-    for place, one in parts[:1000]:
-        if found := _culprit(one, place, depth - 1):
-            return found
-    return path, type(value).__name__
-
-
-# --------------------------------------------------------------------------------------------- arguments, results
+# ------------------------------------------------------------------------------------ what stands for a result
 
 _collector = threading.local()
 
@@ -367,45 +166,6 @@ def reduce_handle(job_id: str) -> tuple[Any, tuple[str]]:
         return str, (job_id,)
     parents.append(job_id)
     return _parent_result, (job_id,)
-
-
-def pack_arguments(args: Sequence[Any], kwargs: Mapping[str, Any], *, follow: bool = True) -> tuple[bytes, list[str]]:
-    """Arguments as bytes, and the ids of the jobs whose results they stand for.
-
-    Args:
-        args: Positional arguments.
-        kwargs: Keyword arguments.
-        follow: Turn handles into the results of their jobs; False leaves them as ids.
-
-    Raises:
-        NotSerializable: naming the argument.
-    """
-    if not args and not kwargs:
-        return _NO_ARGUMENTS, []
-    if all(type(one) in _ATOMS for one in args) and all(type(one) in _ATOMS for one in kwargs.values()):
-        return pickle.dumps((tuple(args), dict(kwargs)), protocol=5), []
-    parents: list[str] = []
-    try:
-        with _lock:
-            _collector.parents = parents if follow else None
-            try:
-                payload = _dumps((tuple(args), dict(kwargs)))
-            finally:
-                _collector.parents = None
-    except Exception as error:
-        for name, value in [
-            *((f"argument {i + 1}", one) for i, one in enumerate(args)),
-            *((f"params[{k!r}]", v) for k, v in kwargs.items()),
-        ]:
-            if found := _culprit(value, name):
-                raise NotSerializable(
-                    f"{found[0]} ({found[1]}) cannot leave this process: {_short(error)}. "
-                    "Pass what it is made from, and open or create it inside the function"
-                ) from error
-        raise NotSerializable(f"the arguments cannot be sent to another process: {_short(error)}") from error
-    if len(payload) > MOST_BYTES:
-        raise PayloadTooLarge(f"the arguments take {len(payload) / 1e9:.1f} GB; save them to a file and pass the path")
-    return payload, list(dict.fromkeys(parents))
 
 
 def keeps_handles(job_ids: Sequence[str]) -> bool:
@@ -443,85 +203,7 @@ def _main_globals() -> dict[str, Any]:
     return vars(sys.modules["__main__"])
 
 
-def pack_variables(values: Mapping[str, Any], namespace: dict[str, Any]) -> tuple[bytes, list[str]]:
-    """Variables of a notebook for a cell that runs elsewhere, and the ids of the jobs whose handles are among them.
-
-    Args:
-        values: The variables by name.
-        namespace: Where they come from. Functions among them look up their globals where the cell runs, in its ``__main__``:
-            what the cell rebinds, they see.
-
-    Raises:
-        NotSerializable: naming the variable.
-        PayloadTooLarge: over 2 GiB.
-    """
-    kept: list[str] = []
-    file = io.BytesIO()
-    pickler = _Pickler(file, protocol=5)
-    pickler.globals_ref[id(namespace)] = _NotebookGlobals()
-    with _lock:
-        _collector.kept = kept
-        try:
-            pickler.dump(dict(values))
-        except Exception as error:
-            for name, value in values.items():
-                if found := _culprit(value, name):
-                    raise NotSerializable(f"{found[0]} ({found[1]}) cannot leave this process: {_short(error)}") from error
-            raise NotSerializable(f"the variables cannot be sent to another process: {_short(error)}") from error
-        finally:
-            _collector.kept = None
-    packed = file.getvalue()
-    if len(packed) > MOST_BYTES:
-        raise PayloadTooLarge(f"the variables take {len(packed) / 1e9:.1f} GB; save them to a file and pass the path")
-    return packed, list(dict.fromkeys(kept))
-
-
-class _Counter(io.RawIOBase):
-    """A file that only counts what is written."""
-
-    def __init__(self) -> None:
-        self.size = 0
-
-    def writable(self) -> bool:
-        return True
-
-    def write(self, data: Any) -> int:
-        n = memoryview(data).nbytes
-        self.size += n
-        return n
-
-
-def size_of(value: object, name: str) -> int:
-    """How many bytes a value takes pickled, without holding them.
-
-    Raises:
-        NotSerializable: naming the part of it that cannot leave this process.
-    """
-    counter = _Counter()
-    with _lock:
-        _collector.kept = []
-        try:
-            _Pickler(counter, protocol=5).dump(value)
-        except Exception as error:
-            place, kind = _culprit(value, name) or (name, type(value).__name__)
-            raise NotSerializable(f"{place} ({kind}) cannot leave this process: {_short(error)}") from error
-        finally:
-            _collector.kept = None
-    return counter.size
-
-
-def culprit_of(value: object, name: str) -> str | None:
-    """Which part of a value cannot be pickled: its place and type, as a text; None when all of it can."""
-    found = _culprit(value, name)
-    return f"{found[0]} ({found[1]})" if found else None
-
-
-def pack_value(value: object) -> bytes:
-    """Any value as bytes."""
-    if type(value) in _ATOMS:
-        return pickle.dumps(value, protocol=5)
-    with _lock:
-        return _dumps(value)
+# ------------------------------------------------------------------------------------------------ from bytes
 
 
 def unpack(payload: bytes | memoryview) -> Any:
@@ -573,11 +255,29 @@ class _KernelUnpickler(pickle.Unpickler):
         return _STANDINS.get((module, name)) or super().find_class(module, name)
 
 
+# ---------------------------------------------------------------------------------------- between two jobs
+
+
+def is_bare(function: object) -> bool:
+    """In a child: a function that travelled by value and has nothing that a job could change for the next one."""
+    if type(function) is not types.FunctionType or function.__module__ != "__main__" or function.__closure__ or function.__dict__:
+        return False
+    if function.__kwdefaults__ or any(type(one) not in ATOMS for one in function.__defaults__ or ()):
+        return False
+    return not function.__globals__.keys() - _BARE_GLOBALS
+
+
+_BARE_GLOBALS = {"__builtins__", "__name__", "__package__", "__path__", "__file__", "__doc__"}
+
+
 def forget_classes() -> None:
     """In a child, between two jobs: classes that travelled by value are made anew for the next one."""
     if _cp._DYNAMIC_CLASS_TRACKER_BY_ID:
         _cp._DYNAMIC_CLASS_TRACKER_BY_ID.clear()
         _cp._DYNAMIC_CLASS_TRACKER_BY_CLASS.clear()
+
+
+# ------------------------------------------------------------------------------------------------------ secrets
 
 
 class Secret:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from . import payload
+from . import captures, packing, payload
 from .errors import InvalidArgument, InvalidType, NotSerializable
 from .job import Job, Options, new_ids
 from .store import submissions
@@ -56,7 +56,7 @@ class Submitter:
         Raises:
             NotSerializable: names what cannot leave the process.
         """
-        packed = payload.pack_function(task.function, task.by_value)
+        packed = packing.pack_function(task.function, task.by_value)
         options = task.options
         if quiet_parents and options.pass_parent_results is None and not _names_parent_results(task.function):
             options = replace(options, pass_parent_results=False)
@@ -66,7 +66,7 @@ class Submitter:
         known = self._tasks.get(key)
         if known is not None and known[0] is task.options:
             return known[1]
-        if packed.digest not in self._stored and (text := payload.size_warning(task.function, len(packed.payload))):
+        if packed.digest not in self._stored and (text := captures.size_warning(task.function, len(packed.payload))):
             warnings.warn(text, CaptureWarning, stacklevel=5)
         options_text = options.as_json()
         new = NewTask(
@@ -115,7 +115,7 @@ class Submitter:
         injected = job.options.pass_parent_results is not False
         refuse_misfit(job.function, job.args, job.params, injected and bool(job.dependencies))
         new = self.new_task(task)
-        arguments, _ = payload.pack_arguments(job.args, job.params, follow=False)
+        arguments, _ = packing.pack_arguments(job.args, job.params, follow=False)
         run_at = None if job.delay_s is None else now + int(job.delay_s * 1000)
         parents = dict.fromkeys(job.dependencies, "cancel") or None
         if parents and job.id in parents:
@@ -128,7 +128,7 @@ class Submitter:
     def from_call(self, task: Task, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[NewTask, NewJob]:
         """``queue.submit(fn, *args, **kwargs)``: handles among the arguments become parents."""
         refuse_misfit(task.function, args, dict(kwargs), True)
-        arguments, parents = payload.pack_arguments(args, kwargs)
+        arguments, parents = packing.pack_arguments(args, kwargs)
         new = self.new_task(task, quiet_parents=bool(parents))
         made = self.new_job(
             new_ids.take(1)[0],
@@ -144,7 +144,7 @@ class Submitter:
         self, task: Task, variables: Any, source: str, cells: Mapping[str, str], parents: Mapping[str, str]
     ) -> tuple[NewTask, NewJob]:
         """A notebook's cell: ``parents`` says of each job it waits for whether that one's bad end cancels it."""
-        arguments, _ = payload.pack_arguments((variables,), {}, follow=False)
+        arguments, _ = packing.pack_arguments((variables,), {}, follow=False)
         new = replace(self.new_task(task), source=source[:100_000].replace("\0", ""), cells=json.dumps(dict(cells)))
         made = self.new_job(
             new_ids.take(1)[0],
@@ -169,7 +169,7 @@ class Submitter:
         quiet: NewTask | None = None
         made = []
         for job_id, (args, kwargs) in zip(new_ids.take(len(some)), some, strict=True):
-            arguments, parents = payload.pack_arguments(args, kwargs)
+            arguments, parents = packing.pack_arguments(args, kwargs)
             new = plain
             if parents:
                 new = quiet = quiet or self.new_task(task, quiet_parents=True)

@@ -8,7 +8,7 @@ import types
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, overload
 
-from . import payload
+from . import captures
 from .errors import InvalidArgument, InvalidType
 from .job import Job, Options
 from .policies import MAX_PRIORITY, clean_name, whole_number
@@ -41,7 +41,7 @@ class Task:
     ) -> None:
         refuse_uncallable(function)
         self.function = function
-        self.name = clean_name(payload.display_name(function) if name is None else name)
+        self.name = clean_name(captures.display_name(function) if name is None else name)
         self.priority = whole_number(priority, "priority", -MAX_PRIORITY, MAX_PRIORITY)
         self.by_value = (by_value,) if isinstance(by_value, types.ModuleType) else tuple(by_value)
         try:
@@ -120,7 +120,7 @@ def refuse_uncallable(function: object) -> None:
     inner = inspect.unwrap(function) if not isinstance(function, functools.partial) else function.func
     if inspect.isgeneratorfunction(inner) or inspect.isasyncgenfunction(inner):
         raise InvalidArgument(
-            f"{payload.display_name(function)} is a generator function: its values would stay in the child. Return list(…) of them"
+            f"{captures.display_name(function)} is a generator function: its values would stay in the child. Return list(…) of them"
         )
 
 
@@ -168,7 +168,7 @@ def refuse_misfit(function: Callable[..., Any], args: Sequence[Any], kwargs: dic
     try:
         signature.bind(*args, **kwargs)
     except TypeError as error:
-        raise InvalidType(f"{payload.display_name(function)}{signature}: {error}") from None
+        raise InvalidType(f"{captures.display_name(function)}{signature}: {error}") from None
 
 
 @overload

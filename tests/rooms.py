@@ -20,7 +20,7 @@ VERBS = (
     *("queue", "connected", "handle", "task", "workflow", "executor", "compat"),  # what users touch
     *("given", "submission", "finding", "waiting", "loading", "upkeep"),  # what these are made of
 )
-PAYLOAD = ("payload", "signing")
+PAYLOAD = ("payload", "signing", "packing", "captures")
 _LOWER = {*NOUNS, "payload", "store"}
 
 # Room -> the rooms above it. A room may always import itself; nobody imports the face (`__init__`).

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
-from .. import payload
+from .. import captures, payload
 from ..errors import JobFailed
 from ..runtime import context
 
@@ -74,7 +74,7 @@ def _storable(value: Any) -> Any:
     if _is_drawing(value):
         return None
     try:
-        payload.size_of(value, "the value of the last line")
+        captures.size_of(value, "the value of the last line")
     except Exception as error:
         sys.stderr.write(f"[gigq_nb: {error}; it was shown, result() gives None]\n")
         return None

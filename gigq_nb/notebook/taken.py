@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from .. import payload
+from .. import captures, packing, payload
 from ..errors import InvalidArgument, NotSerializable
 from ..task import Task
 
@@ -132,7 +132,7 @@ def pack(
         if wanted is not None and name not in wanted and not isinstance(value, _DEFINITIONS):
             continue
         try:
-            size = payload.size_of(value, name)
+            size = captures.size_of(value, name)
         except NotSerializable as error:
             if name in names.bound and (wanted is None or name not in wanted):
                 left.append(name)  # it may not be needed: the cell binds it, too
@@ -140,11 +140,11 @@ def pack(
             raise _refusal(error, named=wanted is not None and name in wanted) from error
         values[name] = value
         items.append(Taken(name=name, type_name=type(value).__name__, size_bytes=size))
-    packed, handles = payload.pack_variables(values, namespace)
+    packed, handles = packing.pack_variables(values, namespace)
     parents = dict.fromkeys(one.job_id for one in values.values() if isinstance(one, payload.OutOf))
     return Luggage(
         packed=packed,
-        cells=payload.cells_of({name: one.function if isinstance(one, Task) else one for name, one in values.items()}),
+        cells=packing.cells_of({name: one.function if isinstance(one, Task) else one for name, one in values.items()}),
         items=tuple(items),
         promised=tuple(parents),
         handles=tuple(handles),
