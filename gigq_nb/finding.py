@@ -8,8 +8,8 @@ from . import submission
 from .errors import JobNotFound
 from .given import text_id
 from .handle import Batch, JobHandle
-from .policies import whole_number
-from .store import reads
+from .policies import clean_name, whole_number
+from .store import keys, reads
 
 if TYPE_CHECKING:
     from .queue import JobQueue
@@ -25,26 +25,34 @@ def job(queue: JobQueue, job_id: str) -> JobHandle:
         return JobHandle(reads.full_id(db, text_id(job_id)), queue)
 
 
-def last(queue: JobQueue, name: str) -> JobHandle:
-    """The newest job of this name.
+def held(queue: JobQueue, key: str) -> JobHandle | None:
+    """The job that stands under a key."""
+    with queue._database.read() as db:
+        found = keys.holder(db, clean_name(key, "key"))
+    return None if found is None else JobHandle(found, queue)
+
+
+def last(queue: JobQueue, name: str | None, tag: str | None, key: str | None) -> JobHandle:
+    """The newest job of this name, with this tag, under this key.
 
     Raises:
         JobNotFound: there is none.
     """
     with queue._database.read() as db:
-        found = reads.last(db, name)
+        found = reads.last(db, name, tag=tag, key=key)
     if found is None:
-        raise JobNotFound(f"no job named {name!r:.80} in this queue")
+        asked = " and ".join(f"{what} {one!r:.80}" for what, one in (("name", name), ("tag", tag), ("key", key)) if one)
+        raise JobNotFound(f"no job{f' with the {asked}' if asked else ''} in this queue; queue.jobs() shows what there is")
     return JobHandle(found, queue)
 
 
-def mine(queue: JobQueue, limit: int) -> list[JobHandle]:
-    """The newest jobs that this notebook submitted; none outside of notebooks."""
+def mine(queue: JobQueue, limit: int, name: str | None, tag: str | None) -> list[JobHandle]:
+    """The newest jobs that this notebook submitted, of this name, with this tag; none outside of notebooks."""
     notebook = submission.whereabouts()[0]
     if not notebook:
         return []
     with queue._database.read() as db:
-        return [JobHandle(row.id, queue) for row in reads.jobs(db, notebook=notebook, limit=limit)]
+        return [JobHandle(row.id, queue) for row in reads.jobs(db, name=name, tag=tag, notebook=notebook, limit=limit)]
 
 
 def batch(queue: JobQueue, which: int | str | None) -> Batch:

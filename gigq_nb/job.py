@@ -294,6 +294,7 @@ class JobRow:
     progress_text: str | None = None
     cancel_requested: bool = False
     waits_for: str | None = None
+    key: str | None = None
     paused_at: int | None = None  # since when its queue is paused, while it is pending
 
     @property

@@ -81,13 +81,25 @@ class JobQueue:
             InvalidType, InvalidArgument: the arguments do not fit the function.
         """
         now = _now_ms()
+        return self._store(*self._prepared(what, args, kwargs, now), now)
+
+    def submit_once(self, key: str, what: Job | Task | Callable[..., Any], /, *args: Any, **kwargs: Any) -> JobHandle:
+        """Submit as :meth:`submit` does, unless a job stands under this key already: then that job is returned.
+
+        Running the cell again does no harm, in whatever kernel. The job keeps its key whatever becomes of it (``retry()``
+        runs it again) until it is pruned. Code and arguments are not compared: what is new gets a new key.
+        """
+        if (held := finding.held(self, key)) is not None:
+            return held
+        now = _now_ms()
+        return self._store(*self._prepared(what, args, kwargs, now), now, key)
+
+    def _prepared(self, what: Any, args: tuple[Any, ...], kwargs: dict[str, Any], now: int) -> tuple[NewTask, NewJob]:
         if isinstance(what, Job):
             if args or kwargs:
                 raise InvalidType("a Job has its arguments in params; submit(job) takes no others")
-            task, job = self._submit.from_job(what, now)
-        else:
-            task, job = self._submit.from_call(as_task(what), args, kwargs)
-        return self._store(task, job, now)
+            return self._submit.from_job(what, now)
+        return self._submit.from_call(as_task(what), args, kwargs)
 
     def submit_many(self, jobs: Iterable[Job], *, name: str | None = None) -> Batch:
         """Submit many :class:`Job` objects in one transaction: all of them or none.
@@ -110,8 +122,10 @@ class JobQueue:
         tasks = {task.digest: task for task, _ in pairs}
         return self._store_batch(list(tasks.values()), [job for _, job in pairs], now, name, kind)
 
-    def _submit_cell(self, task: Task, variables: Any, source: str, cells: dict[str, str], parents: dict[str, str]) -> JobHandle:
-        return self._store(*self._submit.from_cell(task, variables, source, cells, parents), _now_ms())
+    def _submit_cell(
+        self, task: Task, variables: Any, source: str, cells: dict[str, str], parents: dict[str, str], key: str | None
+    ) -> JobHandle:
+        return self._store(*self._submit.from_cell(task, variables, source, cells, parents), _now_ms(), key)
 
     def map(
         self,
@@ -141,10 +155,12 @@ class JobQueue:
         name = clean_name(task.name if batch_name is None else batch_name, "batch_name")
         return self._store_batch(tasks, jobs, now, name, "map")
 
-    def _store(self, task: NewTask, job: NewJob, now: int) -> JobHandle:
-        self._submit.store([task], [job], now)
+    def _store(self, task: NewTask, job: NewJob, now: int, key: str | None = None) -> JobHandle:
+        if key is None:
+            self._submit.store([task], [job], now)
+        job_id = job.id if key is None else self._submit.store_once(key, task, job, now)
         self._bell.ring("w")
-        return JobHandle(job.id, self)
+        return JobHandle(job_id, self)
 
     def _store_batch(self, tasks: Sequence[NewTask], jobs: Sequence[NewJob], now: int, name: str, kind: str) -> Batch:
         number = self._submit.store(tasks, jobs, now, batch=(name, kind))
@@ -162,13 +178,13 @@ class JobQueue:
         """
         return finding.job(self, job_id)
 
-    def last(self, name: str) -> JobHandle:
-        """The newest job of this name."""
-        return finding.last(self, name)
+    def last(self, name: str | None = None, *, tag: str | None = None, key: str | None = None) -> JobHandle:
+        """The newest job, of this name, with this tag, or under this key (see :meth:`submit_once`)."""
+        return finding.last(self, name, tag, key)
 
-    def mine(self, limit: int = 100) -> list[JobHandle]:
-        """The newest jobs that this notebook submitted."""
-        return finding.mine(self, limit)
+    def mine(self, limit: int = 100, *, name: str | None = None, tag: str | None = None) -> list[JobHandle]:
+        """The newest jobs that this notebook submitted, of this name, with this tag."""
+        return finding.mine(self, limit, name, tag)
 
     def batch(self, number: int | str | None = None) -> Batch:
         """A batch by its number or its name (the newest of that name); the newest of all without one.

@@ -16,7 +16,7 @@ from typing import Any
 from . import captures, packing, payload
 from .errors import InvalidArgument, InvalidType, NotSerializable
 from .job import Job, Options, new_ids
-from .store import submissions
+from .store import keys, submissions
 from .store.db import Database
 from .store.filesystem import SPILL_BYTES, Spill
 from .store.submissions import NewJob, NewTask
@@ -145,7 +145,7 @@ class Submitter:
     ) -> tuple[NewTask, NewJob]:
         """A notebook's cell: ``parents`` says of each job it waits for whether that one's bad end cancels it."""
         arguments, _ = packing.pack_arguments((variables,), {}, follow=False)
-        new = replace(self.new_task(task), source=source[:100_000].replace("\0", ""), cells=json.dumps(dict(cells)))
+        new = replace(self.new_task(task), source=source, cells=json.dumps(dict(cells)))
         made = self.new_job(
             new_ids.take(1)[0],
             new,
@@ -188,19 +188,25 @@ class Submitter:
     # ------------------------------------------------------------------------------------------ storing
 
     def store(
-        self, tasks: Sequence[NewTask], jobs: Sequence[NewJob], now: int, *, batch: tuple[str, str] | None = None
+        self,
+        tasks: Sequence[NewTask],
+        jobs: Sequence[NewJob],
+        now: int,
+        *,
+        batch: tuple[str, str] | None = None,
+        key: str | None = None,
     ) -> int | None:
         """All of it in one transaction. ``batch`` is (name, kind) of a new batch. Returns the batch's number.
 
         Raises:
-            JobNotFound, CycleError: and nothing is stored.
+            JobNotFound, CycleError, KeyHeld: and nothing is stored.
         """
         try:
             try:
-                return self._store(tasks, jobs, now, batch)
+                return self._store(tasks, jobs, now, batch, key)
             except submissions.StaleNumber:
                 self._forget()
-                return self._store(tasks, jobs, now, batch)
+                return self._store(tasks, jobs, now, batch, key)
         except Exception:
             self._forget()
             for job in jobs:  # an interrupt may come after the commit: then the row names the file, and sweep() knows
@@ -217,7 +223,17 @@ class Submitter:
         self._stored.clear()
         self._runtime = None
 
-    def _store(self, tasks: Sequence[NewTask], jobs: Sequence[NewJob], now: int, batch: tuple[str, str] | None) -> int | None:
+    def store_once(self, key: str, task: NewTask, job: NewJob, now: int) -> str:
+        """The one job of this key: this one, or that which stands there already. Returns its id."""
+        try:
+            self.store([task], [job], now, key=key)
+        except keys.KeyHeld as held:
+            return held.job_id
+        return job.id
+
+    def _store(
+        self, tasks: Sequence[NewTask], jobs: Sequence[NewJob], now: int, batch: tuple[str, str] | None, key: str | None
+    ) -> int | None:
         for task in tasks:
             if (
                 task.function_size > SPILL_BYTES
@@ -226,6 +242,8 @@ class Submitter:
             ):
                 self.spill.write(f"function-{task.function_digest.hex()}", task.function_payload)
         with self.database.write() as db:
+            if key is not None:
+                keys.refuse_held(db, key)
             if self._runtime is None:
                 self._runtime = submissions.runtime_id(db, self.key_id, payload.PYTHON, sys.prefix)
             numbers = {}
@@ -239,11 +257,18 @@ class Submitter:
             if batch is not None:
                 batch_number = submissions.new_batch(db, *batch, *whereabouts(), now)
             submissions.submit(db, jobs, numbers, self._runtime, batch_number, now)
+            if key is not None:
+                keys.hold(db, key, jobs[0].id)
         if len(self._numbers) > 5000:
             self._numbers.clear()
         self._numbers.update(numbers)
         self._stored.update(task.function_digest for task in tasks)
         return batch_number
+
+
+def stored(head: str, body: str) -> str:
+    """The text of a cell, its first line being ``head``, as the file keeps it."""
+    return f"{head}\n{body}"[:100_000].replace("\0", "")
 
 
 def _task_of(job: Job) -> Task:

@@ -83,6 +83,11 @@ class Task:
         queue, rest = self._queue(args)
         return queue.submit(self, *rest, **kwargs)
 
+    def submit_once(self, key: str, /, *args: Any, **kwargs: Any) -> JobHandle:
+        """:meth:`submit`, unless a job stands under this key already; ``train.submit_once("june", lr=0.1)``. See JobQueue."""
+        queue, rest = self._queue(args)
+        return queue.submit_once(key, self, *rest, **kwargs)
+
     def map(self, *iterables: Any, product: bool = False, batch_name: str | None = None, **lists: Iterable[Any]) -> Batch:
         """One job for each set of arguments: ``train.map(lr=[.1, .01], depth=[3, 5], product=True)``."""
         queue, rest = self._queue(iterables)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..errors import InvalidArgument
+from ..finding import held as held
 from ..handle import Batch, JobHandle
 from ..store import reads
 
@@ -26,14 +27,14 @@ def writing(queue: JobQueue, busy_s: float = 15.0) -> AbstractContextManager[sql
 
 
 def job(queue: JobQueue, text: str) -> JobHandle:
-    """A job by its id, by its name (the newest of that name), or by the beginning of its id.
+    """A job by its id, by its name (the newest of that name), by its key, or by the beginning of its id.
 
     Raises:
         JobNotFound: nothing of the kind; the message says how to list what there is.
     """
     with reading(queue) as db:
         known = bool(reads.statuses(db, [text])) if len(text) == 36 else False
-        named = None if known else reads.last(db, text)
+        named = None if known else reads.last(db, text) or reads.last(db, key=text)
     return JobHandle(named, queue) if named else queue.job(text)
 
 

@@ -90,6 +90,7 @@ def text_of(row: JobRow, executions: list[ExecutionRow], args: argparse.Namespac
         ("priority", str(row.priority) if row.priority else None),
         ("timeout", None if row.options.timeout_s is None else f"{seconds_text(row.options.timeout_s)} s"),
         ("tags", " ".join(row.options.tags) or None),
+        ("key", row.key),
         ("about", row.options.description or None),
         ("notebook", row.notebook),
         ("error", _error(row)),

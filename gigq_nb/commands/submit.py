@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import importlib
 import json
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InvalidArgument
+from . import finding
 from .command import Answer, Call, Command, Door
+from .terminal import time_text
 
 if TYPE_CHECKING:
     from ..handle import JobHandle
@@ -43,15 +46,18 @@ class Submit(Command):
         parser.add_argument("--retry-delay", metavar="T", help="wait between attempts")
         parser.add_argument("--description", help="free text")
         parser.add_argument("--tag", action="append", default=[], help="a word to find it by; may be repeated")
+        parser.add_argument("--key", metavar="K", help="submit it only if no job stands under this key; else that one is meant")
 
     def run(self, door: Door, args: argparse.Namespace) -> Answer:
         text = " ".join(args.function)
         params = dict(_param(one) for one in args.param)
         call = door.call(text) or _imported(text, door)
         queue = door.queue(create=True)
-        job = _submit(queue, call, params, args)
+        held = None if args.key is None else finding.held(queue, args.key)
+        job = held or _submit(queue, call, params, args)
         name = job.name
-        return Answer(data={"id": str(job), "name": name}, text=f"submitted {name}: {job}", value=job)
+        done = f"already submitted at {time_text(job.row().created_at)}," if held else "submitted"
+        return Answer(data={"id": str(job), "name": name}, text=f"{done} {name}: {job}", value=job)
 
 
 def _param(text: str) -> tuple[str, Any]:
@@ -101,13 +107,14 @@ def _submit(queue: JobQueue, call: Call, params: dict[str, Any], args: argparse.
     }
     given = {name: value for name, value in given.items() if value is not None}
     function, priority = call.function, args.priority
+    submit = queue.submit if args.key is None else functools.partial(queue.submit_once, args.key)
     if isinstance(function, Task):
-        return queue.submit(_with(function, args.name, priority, given), *call.args, **{**call.kwargs, **params})
+        return submit(_with(function, args.name, priority, given), *call.args, **{**call.kwargs, **params})
     if call.written:
         task = Task(function, name=args.name, priority=priority or 0, **given)
-        return queue.submit(task, *call.args, **{**call.kwargs, **params})
+        return submit(task, *call.args, **{**call.kwargs, **params})
     name = args.name or getattr(function, "__name__", None) or type(function).__name__
-    return queue.submit(Job(name, function, params, priority or 0, **given))
+    return submit(Job(name, function, params, priority or 0, **given))
 
 
 def _with(task: Task, name: str | None, priority: int | None, given: dict[str, Any]) -> Task:

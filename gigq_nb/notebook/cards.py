@@ -108,6 +108,8 @@ def _job_head(view: JobView) -> str:
     said = " · ".join(filter(None, [*_job_words(view), _attempt(row)]))
     eta = f"about {html.duration(view.eta_s)} left" if view.eta_s is not None else ""
     about = line(esc(row.options.description.partition("\n")[0], 300))  # of a cell: what it takes along, and how big
+    if row.key is not None:
+        about += line(f"key {esc(row.key, 200)} · submitted {esc(html.moment(row.created_at))}")
     return text + line(said, eta) + about + ("" if view.done else late(view.at_ms))
 
 

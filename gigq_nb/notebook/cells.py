@@ -6,13 +6,17 @@ import argparse
 import ast
 import keyword
 import traceback
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..commands import finding
 from ..commands.command import Parser
 from ..commands.submit import duration
+from ..commands.terminal import time_text
 from ..errors import GigQError, InvalidArgument
 from ..handle import JobHandle
+from ..store import keys
+from ..submission import stored
 from ..task import Task
 from . import cell_names, returns, taken
 from .cell_shell import HEAD, Cell, Variables
@@ -62,6 +66,7 @@ def parser() -> Parser:
     one.add_argument("--needs", nargs="+", action="extend", default=[], metavar="JOB", help="start when these jobs are completed")
     one.add_argument("--priority", type=int, default=0, metavar="N", help="higher runs first (default 0)")
     one.add_argument("--tag", action="append", default=[], help="a word to find it by; may be repeated")
+    one.add_argument("--key", metavar="K", help="run it only if no job stands under this key; else that one is meant")
     one.add_argument("--quiet", "-q", action="store_true", help="submit without a card and without a line")
     return one
 
@@ -92,14 +97,42 @@ def run_cell_magic(line: str, cell: str, shell: Any, queue: JobQueue) -> JobHand
     name = args.name or (outs[0] if outs else "cell")
     title = "cell" if name == "cell" else f"cell {name}"
     code = checked(cell, title, shell)
+    held = None if args.key is None else finding.held(queue, args.key)
+    if held is None:
+        job = _submit(args, _Written(line, cell, name, title, code, outs, wanted), shell, queue)
+    else:
+        job = held
+        _say_held(args.key, job, cell, name)
+    if outs:
+        # The card says what was taken along; this line, which variables are awaited, and then that they came.
+        words = f"{name}: {' and '.join(outs)} {'come' if len(outs) > 1 else 'comes'} back when it is done"
+        returns.of(shell).expect(job, name, outs, None if args.quiet else returns.tell(words))
+    return None if args.quiet else job
+
+
+@dataclass(frozen=True, slots=True)
+class _Written:
+    """What stands in the cell, and what that means."""
+
+    line: str
+    cell: str
+    name: str
+    title: str
+    code: str
+    outs: tuple[str, ...]
+    wanted: list[str] | None
+
+
+def _submit(args: argparse.Namespace, written: _Written, shell: Any, queue: JobQueue) -> JobHandle:
     comings = returns.of(shell)
     needs = [_needed(text, queue, shell.user_ns) for one in args.needs for text in one.split(",") if text]
     promised = comings.promised(queue)
-    luggage = taken.pack(cell_names.names_of(code, shell.transform_cell), wanted, shell.user_ns, shell.user_ns_hidden, promised)
-    coming = f"; brings back {', '.join(outs)}" if outs else ""
+    read = cell_names.names_of(written.code, shell.transform_cell)
+    luggage = taken.pack(read, written.wanted, shell.user_ns, shell.user_ns_hidden, promised)
+    coming = f"; brings back {', '.join(written.outs)}" if written.outs else ""
     task = Task(
-        Cell(cell, title, outs, shell.ast_node_interactivity),
-        name=name,
+        Cell(written.cell, written.title, written.outs, shell.ast_node_interactivity),
+        name=written.name,
         priority=args.priority,
         timeout=duration(args.timeout),
         max_attempts=args.max_attempts,
@@ -112,15 +145,21 @@ def run_cell_magic(line: str, cell: str, shell: Any, queue: JobQueue) -> JobHand
     )
     variables = Variables(luggage.packed, luggage.cells, ", ".join(one.name for one in luggage.items))
     parents = {**dict.fromkeys(luggage.handles, "run"), **dict.fromkeys([*map(str, needs), *luggage.promised], "cancel")}
-    job = queue._submit_cell(task, variables, f"%%gigq {line}\n{cell}", {title: HEAD + code}, parents)
+    source, cells = stored(f"%%gigq {written.line}", written.cell), {written.title: HEAD + written.code}
+    job = queue._submit_cell(task, variables, source, cells, parents, args.key)
     for one in luggage.warnings:
-        taken.warn(one, title)
+        taken.warn(one, written.title)
     comings.gave(job, luggage.promised)
-    if outs:
-        # The card says what was taken along; this line, which variables are awaited, and then that they came.
-        words = f"{name}: {' and '.join(outs)} {'come' if len(outs) > 1 else 'comes'} back when it is done"
-        comings.expect(job, name, outs, None if args.quiet else returns.tell(words))
-    return None if args.quiet else job
+    return job
+
+
+def _say_held(key: str, job: JobHandle, cell: str, name: str) -> None:
+    with finding.reading(job.queue) as db:
+        before = keys.source(db, key)
+    said = f"{name}: already submitted at {time_text(job.row().created_at)} under the key {key}, and not again"
+    if stored(before.partition("\n")[0], cell) != before:
+        said += "; what stands here now is not what was submitted then, another --key runs it"
+    returns.tell(said)
 
 
 def checked(cell: str, title: str, shell: Any) -> str:

@@ -45,6 +45,8 @@ def _job(view: JobView) -> list[str]:
     shown = [head]
     if row.options.description:
         shown.append(f"  {visible(row.options.description.partition(chr(10))[0])[:200]}")
+    if row.key is not None:
+        shown.append(f"  key {visible(row.key)}, submitted {html.moment(row.created_at)}")
     if row.status == "pending" and row.waits_for:
         shown.append(f"  {visible(row.waits_for)}")
     if row.status == "running" and row.progress_done is not None:

@@ -238,7 +238,9 @@ class Returns:
             return
         back, left = {}, []
         for name, before in promise.before.items():
-            if name in promise.superseded:
+            if name not in values:
+                left.append(f"{name} is none of the variables that it brings")
+            elif name in promise.superseded:
                 left.append(f"{name} was left alone: a later run brings it")
             elif name not in self.shell.user_ns or before.is_still(self.shell.user_ns[name]):
                 back[name] = values[name]

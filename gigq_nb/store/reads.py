@@ -18,7 +18,8 @@ Db = sqlite3.Connection
 _JOB = (
     "select j.seq, j.id, t.name, j.status, j.reason, j.priority, j.attempts, j.max_attempts, j.losses, j.waiting_on, j.run_at,"
     " j.created_at, j.started_at, j.finished_at, j.batch, j.task, f.name, t.options, t.notebook, t.cell, r.preview, r.json, e.arguments,"
-    " x.message, x.type, x.traceback, p.done, p.total, p.text, exists (select 1 from cancellations c where c.job = j.seq), j.runtime"
+    " x.message, x.type, x.traceback, p.done, p.total, p.text, exists (select 1 from cancellations c where c.job = j.seq),"
+    " (select k.key from keys k where k.job = j.seq), j.runtime"
     " from jobs j join tasks t on t.id = j.task join functions f on f.id = t.function"
     " left join results r on r.job = j.seq"
     " left join executions e on e.id = coalesce(j.execution, (select max(id) from executions where job = j.seq))"
@@ -28,7 +29,7 @@ _JOB = (
 _FIELDS = (
     "seq id name status reason priority attempts max_attempts losses waiting_on run_at created_at started_at finished_at batch task"
     " function_name options notebook cell result_text result_json arguments_text error error_type traceback progress_done progress_total"
-    " progress_text cancel_requested"
+    " progress_text cancel_requested key"
 ).split()
 
 
@@ -43,7 +44,7 @@ def _job_rows(db: Db, where: str, values: Sequence[Any]) -> list[JobRow]:
             options[text] = _options(text)
         data["options"] = options[text]
         data["cancel_requested"] = bool(data["cancel_requested"])
-        data["waits_for"] = waits_for(db, data["status"], data["waiting_on"], data["run_at"], row[30], paused_at)
+        data["waits_for"] = waits_for(db, data["status"], data["waiting_on"], data["run_at"], row[-1], paused_at)
         data["paused_at"] = paused_at if data["status"] == "pending" else None
         rows.append(JobRow(**data))
     return rows
@@ -120,6 +121,7 @@ def conditions(
     batch: int | None = None,
     tag: str | None = None,
     notebook: str | None = None,
+    key: str | None = None,
 ) -> tuple[str, list[Any]]:
     """The WHERE of a list of jobs (alias ``j``), with bound values only."""
     parts: list[str] = []
@@ -142,6 +144,9 @@ def conditions(
     if notebook is not None:
         parts.append("j.task in (select id from tasks where notebook = ?)")
         values.append(notebook)
+    if key is not None:
+        parts.append("j.seq = (select job from keys where key = ?)")
+        values.append(key)
     return (" where " + " and ".join(parts) if parts else ""), values
 
 
@@ -225,11 +230,10 @@ def running(db: Db, limit: int = 20) -> list[JobRow]:
     )
 
 
-def last(db: Db, name: str) -> str | None:
-    """The id of the newest job of this name."""
-    row = db.execute(
-        "select id from jobs where task in (select id from tasks where name = ?) order by seq desc limit 1", (name,)
-    ).fetchone()
+def last(db: Db, name: str | None = None, *, tag: str | None = None, key: str | None = None) -> str | None:
+    """The id of the newest job of this name, with this tag, under this key."""
+    where, values = conditions(name=name, tag=tag, key=key)
+    row = db.execute(f"select j.id from jobs j{where} order by j.seq desc limit 1", values).fetchone()
     return row[0] if row else None
 
 

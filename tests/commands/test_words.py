@@ -329,3 +329,13 @@ def test_every_word_answers_json_that_parses(gigq: Gigq, queue: JobQueue) -> Non
         said = gigq(*map(str, words), "--json")
         assert (said.code, said.err) == (0, ""), words
         json.loads(said.out)
+
+
+def test_submit_with_a_key_stores_one_job_and_finds_it_again(gigq: Gigq, queue: JobQueue) -> None:
+    first = gigq("submit", "jobs_of_mine.add", "-p", "a=1", "--key", "june")
+    assert first.out.startswith("submitted add: ")
+    again = gigq("submit", "jobs_of_mine.add", "-p", "a=2", "--key", "june")
+    assert again.out.startswith("already submitted at ")
+    assert first.out.split()[-1] == again.out.split()[-1] == queue.last(key="june")
+    assert queue.stats()["total"] == 1
+    assert "key:      june" in gigq("status", "june").out

@@ -425,7 +425,8 @@ def test_unknown_names_in_out_fail_the_job_and_are_named(run_nb: Run) -> None:
             "job = _\njob.wait(60)\nassert job.status == 'failed'\nassert 'did not set b, c' in job.error\nassert 'a' not in globals()",
         ]
     )
-    assert "a, b, c not set, %gigq show short has all of it" in texts(nb.cells[2])
+    # Below its own cell whenever it ended; aloud as well, in whatever cell runs then: it may be the same.
+    assert "a, b, c not set, %gigq show short has all of it" in texts(nb.cells[1])
 
 
 def test_an_out_that_cannot_be_stored_fails_the_job_and_is_named(run_nb: Run, tmp_path: Path) -> None:
@@ -523,6 +524,36 @@ def test_options_with_quotes_and_expanded_names(run_nb: Run, tmp_path: Path) -> 
     assert (row.options.timeout_s, row.max_attempts, row.options.memory_bytes, row.priority) == (3600, 2, 2_000_000_000, 3)
     assert row.options.tags == ("a", "b")
     assert row.options.fresh
+
+
+def test_a_cell_with_a_key_runs_once_and_brings_its_variables_again_and_again(run_nb: Run, tmp_path: Path) -> None:
+    cells = [START, "%%gigq --key june --name fit --out model\nimport os\nmodel = os.getpid()", "_.wait(60)\nprint(model)"]
+    first, _ = run_nb(cells)
+    again, _ = run_nb(cells)
+    assert texts(first.cells[2]) == texts(again.cells[2]), "the model of the first time"
+    assert "already submitted" not in texts(first.cells[1])
+    said = texts(again.cells[1])
+    assert re.search(r"^fit: already submitted at [-\d]+ [:\d]+ under the key june, and not again$", said, re.MULTILINE)
+    assert re.search(r"^fit: model came back at", said, re.MULTILINE)
+    assert re.search(r"^  key june, submitted ", said, re.MULTILINE), "the card says it"
+    with open_queue(tmp_path) as queue:
+        assert queue.stats()["total"] == 1
+        assert queue.last(key="june").name == "fit"
+
+
+def test_a_cell_that_was_changed_under_its_key_is_not_run_and_that_is_said(run_nb: Run) -> None:
+    nb, _ = run_nb(
+        [
+            START,
+            "%%gigq --key june --name fit --out model\nmodel = 1",
+            "_.wait(60)",
+            "%%gigq --key june --name fit --out model,scores\nmodel, scores = 2, 3",
+            "_.wait(60)\nassert model == 1 and 'scores' not in globals()",
+        ]
+    )
+    said = texts(nb.cells[3])
+    assert "under the key june, and not again; what stands here now is not what was submitted then, another --key runs it" in said
+    assert "scores is none of the variables that it brings" in said
 
 
 def test_needs_takes_names_ids_and_handles_and_a_bad_end_cancels(run_nb: Run, tmp_path: Path) -> None:

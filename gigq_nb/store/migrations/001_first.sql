@@ -117,6 +117,12 @@ create table arguments (
   signature  blob not null
 ) strict;
 
+-- What a user called one submit: submitted with the same key again, it is found and not stored a second time.
+create table keys (
+  key  text primary key check (length(key) between 1 and 200),
+  job  integer not null unique references jobs(seq) on delete cascade
+) strict, without rowid;
+
 -- A dependent waits for its parent; on_failure says what the parent's bad end does to it.
 create table edges (
   parent      integer not null references jobs(seq),
