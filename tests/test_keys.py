@@ -86,7 +86,7 @@ def test_a_job_keeps_its_key_through_failure_retry_and_cancel_until_it_is_pruned
     assert queue.submit_once("june", broken) == bad
     bad.cancel()
     assert queue.submit_once("june", broken) == bad
-    assert queue.prune(older_than=0) == 1
+    assert queue.clear_completed() == 1
     fresh = queue.submit_once("june", double, 2)
     assert fresh != bad
     work(queue)
