@@ -6,7 +6,7 @@ import functools
 import inspect
 import types
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, TypeGuard, overload
 
 from . import captures
 from .errors import InvalidArgument, InvalidType
@@ -129,22 +129,34 @@ def refuse_uncallable(function: object) -> None:
         )
 
 
-@functools.lru_cache(maxsize=256)
-def _signature(function: Callable[..., Any]) -> inspect.Signature | None:
+#: Signatures of plain functions, with the code and annotations they were read from: %autoreload puts others in their place.
+_signatures: dict[Any, tuple[types.CodeType, dict[str, Any], inspect.Signature | None]] = {}
+
+
+def signature_of(function: Callable[..., Any]) -> inspect.Signature | None:
+    """The signature of a callable; None where it has none (``time.sleep``)."""
+    if not holds_nothing(function):
+        return _read_signature(function)
+    known = _signatures.get(function)
+    if known is None or known[0] is not function.__code__ or known[1] is not function.__annotations__:
+        if len(_signatures) >= 256:
+            _signatures.clear()
+        known = _signatures[function] = (function.__code__, function.__annotations__, _read_signature(function))
+    return known[2]
+
+
+def _read_signature(function: Callable[..., Any]) -> inspect.Signature | None:
     try:
         return inspect.signature(function)
     except (TypeError, ValueError):
         return None
 
 
-def signature_of(function: Callable[..., Any]) -> inspect.Signature | None:
-    """The signature of a callable; None where it has none (``time.sleep``)."""
-    return _signature(function) if holds_nothing(function) else _signature.__wrapped__(function)
-
-
-def holds_nothing(function: object) -> bool:
+def holds_nothing(function: object) -> TypeGuard[types.FunctionType]:
     """Whether it can be remembered: a method or a closure would keep alive, for good, the data that it holds."""
-    return type(function) is types.FunctionType and not function.__closure__ and not function.__defaults__
+    if type(function) is not types.FunctionType or function.__closure__ or function.__dict__:
+        return False
+    return not function.__defaults__ and not function.__kwdefaults__
 
 
 @functools.lru_cache(maxsize=64)

@@ -1,8 +1,11 @@
 """What users give: bad values are refused where they are given, good ones are stored whole, also under interrupts."""
 
+import importlib
 import math
 import signal
+import sys
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -217,6 +220,50 @@ def test_map_combines_in_step_and_as_a_product(queue: JobQueue) -> None:
     found = queue._arguments([*step.ids, *product.ids])
     assert [found[one] for one in step.ids] == [((1,), {"y": 3}), ((2,), {"y": 4})]
     assert [found[one] for one in product.ids] == [((), {"x": x, "y": y}) for x in (1, 2) for y in (3, 4)]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "fits", "misfits"),
+    [
+        ("def f(x): return x", "def f(x, y): return x + y", (1, 2), (1,)),
+        ("def f(x, y): return x + y", "def f(x): return x", (1,), (1, 2)),
+        ("def f(x): return x", "def f(x, y=1): return x + y", (1, 2), ()),
+        ("def f(x, y=1): return x + y", "def f(x, y): return x + y", (1, 2), (1,)),
+        ("def f(*, x=1): return x", "def f(*, x): return x + 0", (), ()),
+    ],
+)
+def test_arguments_are_checked_against_the_function_as_autoreload_left_it(
+    queue: JobQueue,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    old: str,
+    new: str,
+    fits: tuple[int, ...],
+    misfits: tuple[int, ...],
+) -> None:
+    from IPython.extensions.autoreload import superreload
+
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    (tmp_path / "edited_meanwhile.py").write_text(old)
+    module = importlib.import_module("edited_meanwhile")
+    try:
+        f, held, objects = module.f, task(module.f), {}
+        objects["edited_meanwhile", "f"] = [weakref.ref(f)]
+        for _ in range(2):  # as it was read, and as it is remembered
+            with pytest.raises(InvalidType, match=r"^f\("):
+                queue.submit(f, 1, 2, 3)
+        (tmp_path / "edited_meanwhile.py").write_text(new)
+        superreload(module, old_objects=objects)
+        assert f is held.function
+        assert f.__code__ is module.f.__code__
+        for submit in (lambda *some: queue.submit(f, *some), lambda *some: held.submit(queue, *some)):
+            with pytest.raises(InvalidType, match=r"^f\("):
+                submit(*misfits)
+            if fits:
+                submit(*fits)
+    finally:
+        del sys.modules["edited_meanwhile"]
 
 
 def test_one_misfit_among_many_calls_stores_nothing(queue: JobQueue) -> None:
