@@ -6,6 +6,7 @@ import base64
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
+from ..store import pausing
 from . import graph, html
 from .html import esc, line
 from .snapshots import BatchView, GoneView, JobView, QueueView, Snapshot, WorkerView, WorkflowView
@@ -84,7 +85,7 @@ def label(view: Snapshot) -> str:
     if isinstance(view, BatchView):
         return f"{view.row.kind} {view.row.name}: {view.row.counts.done} of {view.row.counts.total} done"
     if isinstance(view, QueueView):
-        return f"queue {PurePath(view.path).name}"
+        return f"queue {PurePath(view.path).name}" + ("" if view.paused_at is None else f", {pausing.words(view.paused_at)}")
     return view.what if isinstance(view, GoneView) else view.name
 
 
@@ -121,6 +122,7 @@ def _job_words(view: JobView) -> list[str]:
         if row.run_at is not None and not row.waiting_on:
             again = "runs again" if row.attempts else "runs"
             words.append(f"{again} in {html.duration(max(0, row.run_at - view.at_ms) / 1000)}")
+            words += [] if row.paused_at is None else [f"the queue is {pausing.words(row.paused_at)}"]
         else:
             words.append(esc(row.waits_for or "waits for its turn"))
     elif row.status == "running" and row.progress_done is not None:
@@ -284,18 +286,27 @@ def _failed(some: tuple[views.Failed, ...], total: int) -> str:
 def _queue_head(view: QueueView) -> str:
     counts = view.counts
     busy = counts.running or counts.pending
-    word = f"{counts.total:,} job{'' if counts.total == 1 else 's'}" + ("" if busy else ", nothing to do")
+    state = "paused" if view.paused_at is not None else "" if busy else "nothing to do"
+    word = ", ".join(filter(None, (f"{counts.total:,} job{'' if counts.total == 1 else 's'}", state)))
+    status = "running" if counts.running else "pending" if counts.pending else "completed"
     return (
-        html.title(
-            PurePath(view.path).name,
-            "running" if counts.running else "pending" if counts.pending else "completed",
-            html.rate(view.rate),
-            word,
-        )
+        html.title(PurePath(view.path).name, status if view.paused_at is None else "paused", html.rate(view.rate), word)
+        + paused(view.paused_at)
         + html.stacked(counts, f"{counts.done} of {counts.total} done")
         + html.legend(counts)
         + _sparkline(view)
         + late(view.at_ms)
+    )
+
+
+def paused(at: int | None) -> str:
+    """Since when the queue is paused, and what that means; nothing where it is not."""
+    if at is None:
+        return ""
+    return (
+        f'<div class="gigq-paused" role="status" style="margin-top:2px;font-size:12px;overflow-wrap:anywhere">'
+        f'<span style="font-weight:600">{esc(pausing.words(at))}</span>'
+        f'<span style="{html.MUTED}">: what runs goes on, nothing else begins until %gigq resume</span></div>'
     )
 
 
@@ -370,8 +381,7 @@ def _still(view: Snapshot) -> str:
     if isinstance(view, WorkerView):
         word = "started" if view.started else "running already"
         at_once = f"pid {view.pid}, {view.concurrency} at a time"
-        return html.title(f"worker {view.name}", "completed", at_once, word) + line(
-            f"its log: {esc(view.log)}" if view.log else ""
-        )
+        head = html.title(f"worker {view.name}", "completed", at_once, word) + paused(view.paused_at)
+        return head + line(f"its log: {esc(view.log)}" if view.log else "")
     assert isinstance(view, GoneView)
     return html.title(view.what, "cancelled", word="cannot be shown") + line(esc(view.why))

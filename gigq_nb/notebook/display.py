@@ -56,7 +56,10 @@ def snapshot(thing: Any) -> Snapshot:
             return workflow_view(thing)
         thing = thing.batch
     if isinstance(thing, WorkerHandle):
-        return WorkerView(name=thing.name, pid=thing.pid, concurrency=thing.concurrency, started=thing.started, log=thing.log)
+        return WorkerView(
+            name=thing.name, pid=thing.pid, concurrency=thing.concurrency, started=thing.started, log=thing.log,
+            paused_at=thing.paused_at,
+        )  # fmt: skip
     if not isinstance(thing, (JobHandle, Batch, JobQueue)):
         raise TypeError(f"there is no view of {type(thing).__name__}")
     return _read(View(thing))

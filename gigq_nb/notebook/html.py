@@ -23,6 +23,7 @@ COLOURS = {
     "new": "#9aa0a6",
     "silent": "#d9822b",
     "stopping": "#d9822b",
+    "paused": "#d9822b",
     "gone": "#9aa0a6",
 }
 MUTED = "opacity:.68"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import PurePath
 
 from ..job import Counts
+from ..store import pausing
 from . import graph, html
 from .cards import SILENT_S
 from .html import duration, visible
@@ -25,7 +26,8 @@ def text(view: Snapshot) -> str:
         return "\n".join([f"workflow {visible(view.name)}: not submitted yet", *graph.lines(view.graph.nodes, view.graph.edges)])
     if isinstance(view, WorkerView):
         word = "started" if view.started else "found, running"
-        return f"worker {visible(view.name)} {word}: pid {view.pid}, {view.concurrency} at a time"
+        head = f"worker {visible(view.name)} {word}: pid {view.pid}, {view.concurrency} at a time"
+        return "\n".join([head, *_paused(view.paused_at)])
     assert isinstance(view, GoneView)
     return f"{visible(view.what)} cannot be shown: {visible(view.why)}"
 
@@ -90,10 +92,15 @@ def _batch(view: BatchView) -> list[str]:
     return shown
 
 
+def _paused(at: int | None) -> list[str]:
+    return [] if at is None else [f"  {pausing.words(at)}: what runs goes on, nothing else begins until %gigq resume"]
+
+
 def _queue(view: QueueView) -> list[str]:
     shown = [
         f"queue {visible(PurePath(view.path).name)}",
         f"  {_counts(view.counts)}" + (f", {html.rate(view.rate)}" if view.rate else ""),
+        *_paused(view.paused_at),
     ]
     for row in view.running:
         elapsed_s = None if row.started_at is None else max(0, view.at_ms - row.started_at) / 1000

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..job import BatchRow, Counts, JobRow, WorkerRow
 from ..states import FINAL
-from ..store import reads, views
+from ..store import pausing, reads, views
 from . import outputs
 from .loglines import last_lines
 
@@ -146,6 +146,7 @@ class QueueView:
     running: tuple[JobRow, ...] = ()
     workers: tuple[WorkerRow, ...] = ()
     failed: tuple[views.Failed, ...] = ()
+    paused_at: int | None = None
 
     @property
     def done(self) -> bool:
@@ -181,6 +182,7 @@ class WorkerView:
     concurrency: int
     started: bool
     log: str | None
+    paused_at: int | None = None
 
     @property
     def done(self) -> bool:
@@ -242,7 +244,8 @@ class BatchReader:
         row = views.batch(db, self.number, first, last)
         counts = row.counts
         failed = views.failed(db, FAILED_READ, first, last, self.number) if counts.failed or counts.timeout else []
-        waits = views.waits_for(db, last) if counts.pending and not counts.running else None
+        stuck = counts.pending and (not counts.running or pausing.paused_at(db) is not None)
+        waits = views.waits_for(db, last) if stuck else None
         graph = self._graph(db) if row.kind == "workflow" else None
         return BatchView(at_ms=now_ms, row=row, rate=self._rate(row, now_ms), failed=tuple(failed), waits_for=waits, graph=graph)
 
@@ -296,6 +299,7 @@ class QueueReader:
             running=tuple(reads.running(db, RUNNING_LINES)) if counts.running else (),
             workers=tuple(reads.workers(db)[:RUNNING_LINES]),
             failed=tuple(views.failed(db, FAILED_READ)) if counts.failed or counts.timeout else (),
+            paused_at=pausing.paused_at(db),
         )
 
     def ends(self, now_ms: int) -> tuple[int, ...]:

@@ -157,6 +157,10 @@ class View:
             if not view.done:
                 some.append(Action(name="cancel", label="Cancel all", doing="Cancelling…", run=thing.cancel, ask_again=True))
             return tuple(some)
+        if isinstance(view, QueueView) and isinstance(thing, JobQueue):
+            if view.paused_at is None:
+                return (Action(name="pause", label="Pause", doing="Pausing…", run=thing.pause),)
+            return (Action(name="resume", label="Resume", doing="Resuming…", run=thing.resume),)
         return ()
 
     def _retry_failed(self) -> int:

@@ -111,7 +111,7 @@ def snapshots(text: str) -> list[Snapshot]:
         BatchView(at_ms=NOW, row=row, rate=1.5, failed=(failed(text),), waits_for=text, graph=graph(text)),
         QueueView(
             at_ms=NOW, path=f"/x/{text}", counts=Counts(running=1, failed=1), ends=(0, 3, 1), running=(job_row(text, "running"),),
-            workers=(worker,), failed=(failed(text),),
+            workers=(worker,), failed=(failed(text),), paused_at=NOW - 60_000,
         ),
         WorkflowView(name=text, graph=graph(text)),
         WorkerView(name=text, pid=1, concurrency=2, started=True, log=text),

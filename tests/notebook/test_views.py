@@ -14,7 +14,7 @@ from typing import Any
 import nbformat
 import pytest
 
-from gigq_nb import GigQError, JobQueue, Workflow, payload
+from gigq_nb import GigQError, Job, JobQueue, Workflow, payload
 from gigq_nb.notebook import display, monitor, widgets
 from gigq_nb.notebook.monitor import BUSY, Monitor, Pulse
 from gigq_nb.notebook.snapshots import BatchView, JobView, QueueView
@@ -207,6 +207,56 @@ def test_retry_failed_brings_back_what_failed_and_leaves_what_a_person_cancelled
     assert button(view).description == "Retry 2 failed"
     button(view).click()
     assert (batch.counts.pending, batch.counts.cancelled) == (2, 1)
+
+
+def test_the_dashboard_has_one_button_that_pauses_and_then_resumes(queue: JobQueue, desk: Desk) -> None:
+    queue.submit(double, 1)
+    view = desk.open(queue)
+    desk.round()
+    assert (button(view).description, "aused" in text_of(view)) == ("Pause", False)
+    button(view).click()
+    assert (button(view).description, button(view).disabled) == ("Pausing…", True)
+    assert queue.paused is not None
+    desk.round()
+    assert (button(view).description, button(view).disabled) == ("Resume", False)
+    assert f"paused since {queue.paused:%Y-%m-%d %H:%M:%S} UTC" in text_of(view)
+    assert "1 job, paused" in text_of(view)
+    button(view).click()
+    assert queue.paused is None
+    desk.round()
+    assert (button(view).description, "aused" in text_of(view)) == ("Pause", False)
+
+
+def test_a_pause_from_elsewhere_reaches_every_view_that_waits_and_the_saved_notebook(queue: JobQueue, desk: Desk) -> None:
+    """Another process may pause: only the file says so here."""
+    other = JobQueue(queue.path)
+    job = desk.open(queue.submit(double, 1))
+    delayed = desk.open(queue.submit(Job("later", double, {"x": 1}, delay=3600)))
+    batch, board = desk.open(queue.map(double, range(3))), desk.open(queue)
+    desk.round()
+    desk.saved.clear()
+    since = f"paused since {other.pause():%Y-%m-%d %H:%M:%S} UTC"
+    desk.round(6)
+    for view in (job, delayed, batch, board):
+        assert since in text_of(view), view.ident
+        assert all(since in part for part in view.bundle().values())
+    assert "waits for queue.resume()" in text_of(job)
+    desk.round(6)
+    assert any(isinstance(saved, QueueView) and saved.paused_at for _, saved in desk.saved)
+    other.resume()
+    desk.round()
+    desk.round()
+    for view in (job, delayed, batch, board):
+        assert since not in text_of(view), view.ident
+    other.close()
+
+
+def test_a_worker_that_was_started_on_a_paused_queue_says_so(queue: JobQueue) -> None:
+    since = f"paused since {queue.pause():%Y-%m-%d %H:%M:%S} UTC"
+    handle = queue.start_worker(1)
+    assert all(since in part for part in display.mimebundle(handle).values())
+    queue.resume()
+    assert "paused" not in display.text(queue.start_worker(1))
 
 
 def test_a_refused_click_says_why_beside_the_button(queue: JobQueue, desk: Desk) -> None:
@@ -501,6 +551,43 @@ def test_what_a_last_cell_waited_for_is_saved_before_it_ends(run_nb: RunNb) -> N
     assert "-> 42" in nb.cells[1].outputs[0].data["text/plain"]
     assert "20 of 20 done" in nb.cells[2].outputs[0].data["text/plain"]
     assert "21 completed" in nb.cells[3].outputs[0].data["text/plain"]
+
+
+def test_a_kernel_shows_a_pause_that_another_process_made_and_its_end(run_nb: RunNb, tmp_path: Path) -> None:
+    script = "import sys; from gigq_nb import JobQueue; getattr(JobQueue('jobs.db'), sys.argv[1])()"
+    elsewhere = f"""
+import subprocess, sys, time
+from gigq_nb.notebook import display
+def elsewhere(word):
+    subprocess.run([sys.executable, '-c', {script!r}, word], check=True)
+def until(condition):
+    end = time.monotonic() + 60
+    while not condition(): assert time.monotonic() < end; time.sleep(.02)
+def board():
+    return display.monitor().views[-1]
+"""
+    nb, _ = run_nb(
+        [
+            "%load_ext gigq_nb\n%gigq connect jobs.db --concurrency 1" + elsewhere,
+            "q = %gigq connect jobs.db",
+            "q",
+            "%gigq pause",
+            "%gigq status",
+            "%gigq resume",
+            "elsewhere('pause')\nuntil(lambda: board().snapshot.paused_at)\nuntil(lambda: board().saved and board().saved.paused_at)",
+            "job = q.submit(lambda: 6 * 7)\nprint(job.wait(0.1), job.status)",
+            "%gigq list",
+            "elsewhere('resume')\nuntil(lambda: not board().snapshot.paused_at)\nprint(job.result(60))",
+        ]
+    )
+    said = ["".join(one.text for one in cell.outputs if one.output_type == "stream") for cell in nb.cells]
+    assert said[3] == "jobs.db is paused: what runs goes on, nothing else begins until '%gigq resume'\n"
+    assert re.search(r"the queue is paused since .* UTC: '%gigq resume' lets jobs begin again", said[4])
+    assert said[5].startswith("jobs.db goes on after")
+    assert said[7] == "False pending\n"
+    assert "the queue is paused since" in said[8]
+    assert said[9] == "42\n"
+    assert JobQueue(tmp_path / "jobs.db").paused is None
 
 
 def test_the_same_job_shown_again_and_again_leaves_no_comms_behind(run_nb: RunNb) -> None:
