@@ -114,6 +114,7 @@ class BatchView:
     rate: float | None = None
     failed: tuple[views.Failed, ...] = ()
     waits_for: str | None = None
+    paused_at: int | None = None  # while some of its jobs are pending
     graph: Graph | None = None
 
     @property
@@ -130,9 +131,9 @@ class BatchView:
 
     @property
     def eta_s(self) -> float | None:
-        """How long the rest takes at the present rate."""
+        """How long the rest takes at the present rate; nobody knows while it is paused."""
         left = self.row.counts.total - self.row.counts.done
-        return left / self.rate if self.rate and left else None
+        return left / self.rate if self.rate and left and self.paused_at is None else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -244,10 +245,14 @@ class BatchReader:
         row = views.batch(db, self.number, first, last)
         counts = row.counts
         failed = views.failed(db, FAILED_READ, first, last, self.number) if counts.failed or counts.timeout else []
-        stuck = counts.pending and (not counts.running or pausing.paused_at(db) is not None)
+        paused_at = pausing.paused_at(db) if counts.pending else None
+        stuck = counts.pending and (not counts.running or paused_at is not None)
         waits = views.waits_for(db, last) if stuck else None
         graph = self._graph(db) if row.kind == "workflow" else None
-        return BatchView(at_ms=now_ms, row=row, rate=self._rate(row, now_ms), failed=tuple(failed), waits_for=waits, graph=graph)
+        return BatchView(
+            at_ms=now_ms, row=row, rate=self._rate(row, now_ms), failed=tuple(failed), waits_for=waits, paused_at=paused_at,
+            graph=graph,
+        )  # fmt: skip
 
     def _graph(self, db: reads.Db) -> Graph | None:
         if self.nodes is None:

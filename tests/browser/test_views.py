@@ -130,6 +130,57 @@ def test_buttons_cancel_and_retry_and_are_reached_by_keyboard(notebook: Book) ->
     book.screenshot("views-buttons")
 
 
+def test_the_dashboard_pauses_and_resumes_by_its_button_and_sees_a_pause_from_elsewhere(notebook: Book) -> None:
+    """Two run, four wait, paused by the keyboard: the two end, the four stay; a resume and a pause of another process arrive."""
+    held = """
+import os
+def held(n):
+    while not os.path.exists(f'{n}.go'): time.sleep(.02)
+    return n
+def go(*some):
+    for n in some: open(f'{n}.go', 'w').close()
+import subprocess, sys
+def elsewhere(word):
+    subprocess.run([sys.executable, '-m', 'gigq_nb', '--db', str(q.path), word], check=True)
+"""
+    book = notebook([SETUP + held, "b = q.map(held, range(6)); b", "q", "go(0, 1)", "go(2, 3, 4, 5)\nelsewhere('resume')"])
+    wide(book, 900)
+    cells = "jupyterapp.shell.currentWidget.content"
+    for _ in range(3):
+        book.command("notebook:run-cell-and-select-next")
+    board = "document.querySelectorAll('.gigq-live')[1]"
+    until(book, f"{board}.innerText.includes('2 running') && {board}.innerText.includes('4 pending')")
+    button = book.page.locator(".gigq-live").nth(1).locator("button")
+    assert button.inner_text() == "Pause"
+    button.focus()
+    book.page.keyboard.press("Enter")
+    until(book, f"{board}.innerText.includes('paused since')")
+    until(book, f"{board}.querySelector('button').innerText == 'Resume'")
+    until(book, "document.querySelectorAll('.gigq-live')[0].innerText.includes('waits for queue.resume(): paused since')")
+    book.screenshot("views-paused")
+    book.page.evaluate(f"{cells}.activeCellIndex = 3")
+    book.command("notebook:run-cell-and-select-next")
+    until(book, f"{board}.innerText.includes('2 completed') && {board}.innerText.includes('4 pending')")
+    until(book, "document.querySelectorAll('.gigq-snapshot')[1].textContent.includes('paused since')")
+    nb = book.save()
+    kept = nb.cells[2].outputs[0].data
+    assert "paused since" in kept["text/plain"] and "paused since" in kept["text/html"]
+    book.screenshot("views-paused-quiet")
+    book.page.evaluate(f"{cells}.activeCellIndex = 4")
+    book.command("notebook:run-cell-and-select-next")  # a resume of another process
+    until(book, f"{board}.innerText.includes('6 completed')")
+    until(book, f"!{board}.innerText.includes('paused') && {board}.querySelector('button').innerText == 'Pause'")
+    button.click()
+    until(book, f"{board}.innerText.includes('6 jobs, paused')")
+    book.page.evaluate("jupyterapp.commands.execute('apputils:change-theme', {theme: 'JupyterLab Dark'})")
+    until(book, "document.body.dataset.jpThemeName == 'JupyterLab Dark' && !document.querySelector('#jupyterlab-splash')")
+    wide(book, 900, 420)
+    book.screenshot("views-paused-dark-narrow")
+    book.page.evaluate("jupyterapp.commands.execute('apputils:change-theme', {theme: 'JupyterLab Light'})")
+    button.click()
+    until(book, f"{board}.querySelector('button').innerText == 'Pause'")
+
+
 def test_a_traceback_is_folded_out_and_stays_open(notebook: Book) -> None:
     book = notebook([SETUP, "b = q.submit(bad, 'x'); b.wait(60); b"])
     wide(book)

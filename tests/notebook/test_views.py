@@ -480,6 +480,16 @@ def test_a_batch_tells_rate_time_left_and_its_errors_once(queue: JobQueue, desk:
     assert "4 of 5 done" in text
 
 
+def test_a_batch_that_is_paused_does_not_promise_an_end(queue: JobQueue, desk: Desk) -> None:
+    view = desk.open(queue.map(double, range(5)))
+    work(queue, 2)
+    queue.pause()
+    desk.round()
+    assert isinstance(view.snapshot, BatchView)
+    assert view.snapshot.rate is not None
+    assert (view.snapshot.eta_s, "left" in text_of(view), "left" in view.bundle()["text/plain"]) == (None, False, False)
+
+
 def test_a_dashboard_counts_what_ended_when(queue: JobQueue, desk: Desk) -> None:
     batch = queue.map(double, range(30))
     view = desk.open(queue)
