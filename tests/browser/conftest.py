@@ -56,6 +56,7 @@ class Lab:
         command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root"]
         command += ["--ServerApp.ip=127.0.0.1", f"--ServerApp.port={port}", "--ServerApp.port_retries=0"]
         command += [f"--ServerApp.root_dir={self.root}", "--LabApp.expose_app_in_browser=True"]
+        command += ["--JupyterNotebookApp.expose_app_in_browser=True"]  # the same server has Notebook 7
         command += ["--LabApp.extension_manager=readonly", "--LabApp.news_url=None"]
         with self.log.open("w") as log:
             self.process = subprocess.Popen(
@@ -104,13 +105,16 @@ class Lab:
 
 
 class Notebook:
-    """A notebook open in JupyterLab; `page` is Playwright's, `external` are the requests that left this machine."""
+    """A notebook open in JupyterLab; `page` is Playwright's, `external` are the requests that left this machine.
 
-    def __init__(self, lab: Lab, page: Page, name: str) -> None:
+    With the `place` "/notebooks/" it is open in Notebook 7, which runs the same commands.
+    """
+
+    def __init__(self, lab: Lab, page: Page, name: str, place: str = "/lab/workspaces/test/tree/") -> None:
         self.lab, self.page, self.name = lab, page, name
         self.external: list[str] = []
         page.on("request", lambda r: None if r.url.startswith((lab.url, "data:", "blob:")) else self.external.append(r.url))
-        page.goto(f"{lab.url}/lab/workspaces/test/tree/{name}?reset&token={lab.token}")
+        page.goto(f"{lab.url}{place}{name}?reset&token={lab.token}")
         self.ready()
 
     def ready(self) -> None:
@@ -192,16 +196,16 @@ def chromium(need: Callable[[bool, str], None]) -> Iterator[Browser]:
 
 
 @pytest.fixture
-def notebook(lab: Lab, chromium: Browser, request: pytest.FixtureRequest) -> Iterator[Callable[[list[str]], Notebook]]:
+def notebook(lab: Lab, chromium: Browser, request: pytest.FixtureRequest) -> Iterator[Callable[..., Notebook]]:
     """notebook([cell, ...]) -> Notebook, open in a browser of its own; page, kernel and worker end with the test."""
     books: list[Notebook] = []
     failed = request.session.testsfailed
 
-    def make(cells: list[str]) -> Notebook:
+    def make(cells: list[str], **where: str) -> Notebook:
         name = f"{request.node.name.replace('/', '-')}-{len(books)}.ipynb"
         nbformat.write(make_nb(cells), lab.root / name)
         page = chromium.new_context(viewport={"width": 1200, "height": 800}).new_page()
-        books.append(Notebook(lab, page, name))
+        books.append(Notebook(lab, page, name, **where))
         return books[-1]
 
     yield make
