@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gigq_nb import Job, JobQueue, Retry, Workflow, task
+from gigq_nb import Batch, Job, JobQueue, Retry, Workflow, task
 from gigq_nb.errors import CycleError, GigQError, InvalidArgument, InvalidType, JobNotFound, NotConnected, WaitTimeout
 from gigq_nb.policies import MAX_NAME
 from tests import invariants
@@ -448,6 +448,17 @@ def test_a_submit_after_a_prune_of_its_function_stores_it_again(queue: JobQueue)
     assert other.clear_completed() == 1
     job = queue.submit(add, 2)
     assert (job.name, queue.get_status(job)["function_name"]) == ("add", "add")
+
+
+def test_a_batch_that_was_pruned_is_gone_and_does_not_become_the_next_one(queue: JobQueue) -> None:
+    batch = queue.map(add, [1, 2])
+    batch.cancel()
+    queue.clear_completed()
+    other = queue.map(max, [[1], [2]])
+    assert other.number != batch.number
+    assert Batch(queue, batch.number).ids == []
+    with pytest.raises(JobNotFound, match="no batch"):
+        batch.row()
 
 
 def test_cleared_until_a_time_in_words_or_as_a_datetime(queue: JobQueue) -> None:

@@ -54,6 +54,7 @@ def _prune(db: sqlite3.Connection, statuses: Sequence[str], before: int | None) 
         )
         for name in (f"arguments-{job_id}", f"result-{job_id}")
     ]
+    _keep_newest_number(db)
     db.execute("delete from edges where parent in (select seq from temp.doomed)")
     removed = db.execute("delete from jobs where seq in (select seq from temp.doomed)").rowcount
     count(db, moved)
@@ -62,6 +63,18 @@ def _prune(db: sqlite3.Connection, statuses: Sequence[str], before: int | None) 
     db.execute("delete from counts where batch <> 0 and batch not in (select id from batches)")
     _forget_unused_tasks(db)
     return removed, files
+
+
+def _keep_newest_number(db: sqlite3.Connection) -> None:
+    """Where the newest job goes: the next one's number comes after it all the same (``submissions.submit`` asks here).
+
+    Whoever looked at a file up to a number must not meet a later job under it: ``trust`` would sign what nobody was shown.
+    AUTOINCREMENT would do, but it writes one more page with each submit.
+    """
+    db.execute(
+        "insert into settings (name, value) select 'newest job', cast(seq as text) from temp.doomed where seq = (select max(seq) from jobs)"
+        " on conflict do update set value = excluded.value"
+    )
 
 
 def _forget_unused_tasks(db: sqlite3.Connection) -> None:

@@ -98,6 +98,13 @@ def new_batch(db: Db, name: str, kind: str, notebook: str | None, cell: str | No
     return int(made.lastrowid or 0)
 
 
+#: Not max(seq) + 1 alone: the newest jobs may be pruned, and a number is never used again (pruning remembers it).
+_NEXT_NUMBER = (
+    "select 1 + max(coalesce((select max(seq) from jobs), 0),"
+    " coalesce((select cast(value as integer) from settings where name = 'newest job'), 0))"
+)
+
+
 # -> pending. All jobs of a submission or none. A parent that ended badly settles its dependants here and now, so that
 # nobody can be added to a dead end; a job of the same submission may be a parent, in any order.
 def submit(db: Db, jobs: Sequence[NewJob], tasks: Mapping[bytes, int], runtime: int, batch: int | None, now: int) -> None:
@@ -116,7 +123,7 @@ def submit(db: Db, jobs: Sequence[NewJob], tasks: Mapping[bytes, int], runtime: 
         CycleError: jobs wait for each other, or one for itself.
         StaleNumber: a task was pruned since its number was asked for.
     """
-    first = db.execute("select coalesce(max(seq), 0) + 1 from jobs").fetchone()[0]
+    first = db.execute(_NEXT_NUMBER).fetchone()[0]
     related = [job for job in jobs if job.parents]
     waiting: dict[str, int] = {}
     doomed: set[str] = set()

@@ -182,6 +182,34 @@ def test_what_comes_after_the_look_is_not_signed(theirs: tuple[Path, list[str]])
     assert trusting.look(queue).signed["arguments"] == {"ours": 3, "foreign": 1}
 
 
+INSTEAD = """
+path, old, what = sys.argv[1:]
+queue = JobQueue(path)
+if old:
+    queue.cancel(old)
+    queue.clear_completed()
+print(queue.submit(touch, Trap(what) if old else what))
+"""
+
+
+def test_what_comes_in_place_of_a_pruned_job_after_the_look_is_not_signed(
+    theirs: tuple[Path, list[str]], tmp_path: Path, own_folder: Path
+) -> None:
+    """The newest job goes, and another call of a function that was shown comes: it must not take over its number."""
+    from gigq_nb.commands import trusting
+
+    path, (_, bad, pending, _) = theirs
+    code = MAKE.partition("folder = ")[0] + INSTEAD
+    seen = as_another_user(own_folder / "a", code, path, "", tmp_path / "seen").strip()
+    queue = JobQueue(path)
+    contents = trusting.look(queue)
+    unseen = as_another_user(own_folder / "a", code, path, seen, tmp_path / "unseen").strip()
+    assert trusting.sign(queue, contents)["jobs"] == 3
+    arguments = queue._arguments([bad, pending, unseen])
+    assert [one for one, loaded in arguments.items() if loaded is None] == [unseen]
+    assert not (tmp_path / "unseen").exists()
+
+
 def test_a_file_with_a_trigger_of_its_own_is_refused(theirs: tuple[Path, list[str]]) -> None:
     path, _ = theirs
     with sqlite3.connect(path) as db:

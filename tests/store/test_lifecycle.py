@@ -761,6 +761,24 @@ def test_pruning_removes_a_job_with_all_that_is_its_own(rig: Rig) -> None:
     assert set(left.values()) == {0}, left
 
 
+def test_numbers_of_pruned_jobs_and_batches_are_never_used_again(rig: Rig) -> None:
+    """Whoever remembers one (a batch in a notebook, `trust` between the look and the signature) cannot mean another."""
+    rig.submit(run_at=rig.now + 10**9)  # keeps the task
+    used: list[tuple[int, int]] = []
+    for kept in (0, 0, 1, 0, 2):
+        for _ in range(2):
+            (job,) = jobs = [rig.new_job()]
+            used.append((rig.submit_all(jobs, batch="one") or 0, rig.job(job.id).seq))
+            rig.run()
+        used += [(0, rig.job(rig.submit()).seq) for _ in range(kept)]
+        assert prune(rig, "completed") >= 2
+        for _ in range(kept):
+            rig.run()
+    seqs, batches = [seq for _, seq in used], [batch for batch, _ in used if batch]
+    assert seqs == sorted(set(seqs))
+    assert batches == sorted(set(batches))
+
+
 def test_pruning_keeps_what_ended_later(rig: Rig) -> None:
     rig.submit()
     rig.run()

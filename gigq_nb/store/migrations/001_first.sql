@@ -38,7 +38,7 @@ create index tasks_of_function on tasks(function);
 
 -- The jobs of one map or one workflow.
 create table batches (
-  id          integer primary key,
+  id          integer primary key autoincrement,    -- never used again: whoever waits for a batch remembers it
   name        text not null check (length(name) between 1 and 200),
   kind        text not null check (kind in ('map', 'workflow')),
   created_at  integer not null,
@@ -55,7 +55,7 @@ create table counts (
 ) strict, without rowid;
 
 create table jobs (
-  seq           integer primary key,
+  seq           integer primary key,                -- never used again, see store/pruning.py
   id            text not null unique check (length(id) = 36),
   status        text not null default 'pending',
   reason        text check (reason in ('error', 'lost', 'timeout', 'upstream', 'user', 'unserializable', 'damaged')),
