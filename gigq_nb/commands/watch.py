@@ -30,7 +30,7 @@ class Watch(Command):
         queue = door.queue()
         if door.notebook:
             views = _views(queue)
-            text = "" if views else "this notebook has submitted nothing to this queue yet"
+            text = note(queue, door) if views else "this notebook has submitted nothing to this queue yet"
             return Answer(shows=views, text=text)
         if args.json:
             return Answer(data=queue.stats())
