@@ -81,7 +81,7 @@ class JobQueue:
             InvalidType, InvalidArgument: the arguments do not fit the function.
         """
         now = _now_ms()
-        return self._store(*self._prepared(what, args, kwargs, now), now)
+        return self._store(*self._submit.prepare(what, args, kwargs, now), now)
 
     def submit_once(self, key: str, what: Job | Task | Callable[..., Any], /, *args: Any, **kwargs: Any) -> JobHandle:
         """Submit as :meth:`submit` does, unless a job stands under this key already: then that job is returned.
@@ -92,14 +92,7 @@ class JobQueue:
         if (held := finding.held(self, key)) is not None:
             return held
         now = _now_ms()
-        return self._store(*self._prepared(what, args, kwargs, now), now, key)
-
-    def _prepared(self, what: Any, args: tuple[Any, ...], kwargs: dict[str, Any], now: int) -> tuple[NewTask, NewJob]:
-        if isinstance(what, Job):
-            if args or kwargs:
-                raise InvalidType("a Job has its arguments in params; submit(job) takes no others")
-            return self._submit.from_job(what, now)
-        return self._submit.from_call(as_task(what), args, kwargs)
+        return self._store(*self._submit.prepare(what, args, kwargs, now), now, key)
 
     def submit_many(self, jobs: Iterable[Job], *, name: str | None = None) -> Batch:
         """Submit many :class:`Job` objects in one transaction: all of them or none.
@@ -118,9 +111,7 @@ class JobQueue:
 
     def _submit_batch(self, jobs: Sequence[Job], name: str, kind: str) -> Batch:
         now = _now_ms()
-        pairs = [self._submit.from_job(one, now) for one in jobs]
-        tasks = {task.digest: task for task, _ in pairs}
-        return self._store_batch(list(tasks.values()), [job for _, job in pairs], now, name, kind)
+        return self._store_batch(*self._submit.from_jobs(jobs, now), now, name, kind)
 
     def _submit_cell(
         self, task: Task, variables: Any, source: str, cells: dict[str, str], parents: dict[str, str], key: str | None
@@ -149,16 +140,12 @@ class JobQueue:
             InvalidArgument: the lists are empty or of different lengths.
         """
         task = as_task(function)
-        some = submission.calls(iterables, lists, product)
-        now = _now_ms()
-        tasks, jobs = self._submit.from_calls(task, some)
+        tasks, jobs = self._submit.from_calls(task, submission.calls(iterables, lists, product))
         name = clean_name(task.name if batch_name is None else batch_name, "batch_name")
-        return self._store_batch(tasks, jobs, now, name, "map")
+        return self._store_batch(tasks, jobs, _now_ms(), name, "map")
 
     def _store(self, task: NewTask, job: NewJob, now: int, key: str | None = None) -> JobHandle:
-        if key is None:
-            self._submit.store([task], [job], now)
-        job_id = job.id if key is None else self._submit.store_once(key, task, job, now)
+        job_id = self._submit.store_one(task, job, now, key)
         self._bell.ring("w")
         return JobHandle(job_id, self)
 

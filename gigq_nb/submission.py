@@ -20,7 +20,7 @@ from .store import keys, submissions
 from .store.db import Database
 from .store.filesystem import SPILL_BYTES, Spill
 from .store.submissions import NewJob, NewTask
-from .task import Task, refuse_misfit, refuse_uncallable
+from .task import Task, as_task, refuse_misfit, refuse_uncallable
 
 
 def _nowhere() -> tuple[str | None, str | None]:
@@ -107,6 +107,21 @@ class Submitter:
             self.spill.write(f"arguments-{job_id}", arguments)
             stored = None
         return NewJob(job_id, task.digest, stored, len(arguments), signature, priority, max_attempts, run_at, parents)
+
+    def prepare(
+        self, what: Job | Task | Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], now: int
+    ) -> tuple[NewTask, NewJob]:
+        """Whatever ``queue.submit`` takes: a :class:`Job`, or something to call with its arguments."""
+        if not isinstance(what, Job):
+            return self.from_call(as_task(what), args, kwargs)
+        if args or kwargs:
+            raise InvalidType("a Job has its arguments in params; submit(job) takes no others")
+        return self.from_job(what, now)
+
+    def from_jobs(self, jobs: Iterable[Job], now: int) -> tuple[list[NewTask], list[NewJob]]:
+        """Many :class:`Job` objects; a task that several of them have is stored once."""
+        pairs = [self.from_job(one, now) for one in jobs]
+        return list({task.digest: task for task, _ in pairs}.values()), [job for _, job in pairs]
 
     def from_job(self, job: Job, now: int) -> tuple[NewTask, NewJob]:
         """A GigQ-style :class:`Job`; handles in its ``params`` stay ids."""
@@ -223,8 +238,8 @@ class Submitter:
         self._stored.clear()
         self._runtime = None
 
-    def store_once(self, key: str, task: NewTask, job: NewJob, now: int) -> str:
-        """The one job of this key: this one, or that which stands there already. Returns its id."""
+    def store_one(self, task: NewTask, job: NewJob, now: int, key: str | None = None) -> str:
+        """One job; under a key, this one or that which stands there already. Returns its id."""
         try:
             self.store([task], [job], now, key=key)
         except keys.KeyHeld as held:

@@ -113,7 +113,7 @@ def test_large_arguments_of_a_submit_that_lost_the_race_leave_no_file(queue: Job
     first = queue.submit_once("june", double, 1)
     new, job = queue._submit.from_call(task(double), (b"x" * (SPILL_BYTES + 1),), {})
     assert queue._submit.spill.names() == [f"arguments-{job.id}"]
-    assert queue._submit.store_once("june", new, job, 0) == first, "stored by somebody else since it was looked up"
+    assert queue._submit.store_one(new, job, 0, "june") == first, "stored by somebody else since it was looked up"
     assert queue._submit.spill.names() == []
     assert queue.stats()["total"] == 1
     assert queue.submit(double, 2).status == "pending", "and the next submit goes through"
