@@ -101,6 +101,7 @@ class Door(ABC):
     """Where a word was spoken: a terminal or a notebook. A word asks its door for all that differs between the two."""
 
     notebook = False
+    frames = False  # a DataFrame is wanted, or drawn well: else a table is printed
 
     def __init__(self, db: str | None = None) -> None:
         self.db = db

@@ -43,7 +43,7 @@ class ListWord(Command):
         batch = finding.batch(queue, args.batch).number if args.batch else None
         only: dict[str, Any] = {"name": args.name, "batch": batch, "tag": args.tag, "notebook": notebook, "limit": limit}
         paused = "" if args.json else note(queue, door)
-        if door.notebook and not args.json:
+        if door.frames and not args.json:
             if paused:
                 door.say(paused)
             return Answer(frame=lambda: queue.jobs(chosen or None, **only)[list(FRAME)])

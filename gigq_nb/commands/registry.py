@@ -36,7 +36,7 @@ options, before or after the word:
   --version    print the version
   --help       this text; after a word: what that word takes
 
-JOB is a job's id, the beginning of one, or a job's name (the newest of that name).
+JOB is a job's id, the beginning of one, its name (the newest of that name), or its key.
 Exit codes: 0 done, 1 could not be done (why is on standard error), 2 not understood."""
 
 

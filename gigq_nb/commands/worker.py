@@ -113,7 +113,7 @@ def _status(queue: JobQueue, door: Door) -> Answer:
     from .status import one_worker
 
     paused = note(queue, door)
-    if paused and door.notebook:  # there a table stands for the text
+    if paused and door.frames:  # there a table stands for the text
         door.say(paused)
     return Answer(data=[one_worker(one) for one in rows], table=table, frame=queue.workers, text=paused)
 

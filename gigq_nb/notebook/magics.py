@@ -32,9 +32,11 @@ class NotebookDoor(Door):
 
     notebook = True
 
-    def __init__(self, shell: Any, names: dict[str, Any], db: str | None = None) -> None:
+    def __init__(self, shell: Any, names: dict[str, Any], db: str | None = None, *, kept: bool = False) -> None:
         super().__init__(db)
         self.shell, self.names = shell, names
+        # In a terminal pandas leaves out the columns that do not fit, the status among them.
+        self.frames = kept or getattr(shell, "kernel", None) is not None
 
     def queue(self, *, create: bool = False) -> JobQueue:
         """The file of ``--db`` or of the environment; else the connected queue."""
@@ -147,7 +149,9 @@ class Magics:
                 from importlib.metadata import version
 
                 return self._tell(f"gigq-nb {version('gigq-nb')}")
-            answer = registry.run(NotebookDoor(self.shell, names, args.db), args)
+            fate = _fate(frame)
+            door = NotebookDoor(self.shell, names, args.db, kept=fate == "kept")
+            answer = registry.run(door, args)
         except HelpWanted as wanted:
             return self._tell(str(wanted))
         except Exception as error:
@@ -156,7 +160,7 @@ class Magics:
             import json
 
             return self._tell(json.dumps(answer.data, indent=2))
-        return self._give(answer, fate=_fate(frame), quiet=quiet)
+        return self._give(answer, fate=fate, quiet=quiet, frames=door.frames)
 
     def cell(self, line: str, cell: str) -> Any:
         """Run the cell as a job; ``%%gigq --help`` has its options."""
@@ -182,7 +186,7 @@ class Magics:
         if text:
             sys.stdout.write(visible(text) + "\n")
 
-    def _give(self, answer: Answer, *, fate: str, quiet: bool) -> Any:
+    def _give(self, answer: Answer, *, fate: str, quiet: bool, frames: bool) -> Any:
         """Show what is to be shown; return what somebody may take."""
         if answer.failed and not answer.report:
             raise _in_one_line(JobFailed(answer.text))
@@ -191,12 +195,12 @@ class Magics:
         if answer.kept is not NOTHING:
             self._tell(answer.text)
             return answer.kept if fate == "kept" else None
-        value = answer.frame() if answer.frame is not None else answer.value
+        value = answer.frame() if answer.frame is not None and frames else answer.value
         if value is NOTHING:
             if answer.table is not None:
-                from ..commands.terminal import render
+                from ..commands.terminal import render, screen_width
 
-                self._tell(render(answer.table, 120))
+                self._tell(render(answer.table, 120 if frames else screen_width()))
             return self._tell(answer.text)
         if quiet:
             return None

@@ -1,6 +1,7 @@
 """``%gigq`` in a real kernel: what a cell shows, gives, refuses, and leaves behind."""
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -422,6 +423,50 @@ def test_the_magic_works_in_plain_ipython_without_a_kernel(tmp_path: Path, isola
     lines = done.stdout.splitlines()
     assert (done.returncode, "42" in lines, "status:   completed" in lines) == (0, True, True), done.stderr
     assert lines[-1] == "1 worker stopped"
+
+
+SESSION = """\
+%load_ext gigq_nb
+%gigq connect jobs.db --concurrency 1
+def train(n):
+    print("epoch", n)
+    return n * 2
+
+job = %gigq submit train(21)
+%gigq wait train
+job
+%gigq list
+frame = %gigq list
+print(type(frame).__name__, frame.status.tolist())
+%gigq wait nobody
+%%gigq --name fit --out model
+model = 7
+"shown"
+
+
+%gigq wait fit
+print("the model is", model)
+%gigq show fit
+%gigq worker stop
+"""
+
+
+def test_a_session_in_a_terminal_is_plain_text_from_the_first_line_to_the_last(tmp_path: Path, isolated: Path) -> None:
+    command = [sys.executable, "-m", "IPython", "--simple-prompt", "--no-banner", "--colors=NoColor", "--no-confirm-exit"]
+    done = subprocess.run(command, input=SESSION, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    said = done.stdout
+    assert (done.returncode, done.stderr) == (0, "")
+    assert [one for one in ("<div", "\x1b", "widget", "Traceback") if one in said] == []
+    assert "jobs.db is new: worker started, 1 at a time." in said
+    assert re.search(r"train completed after [\d.]+ s", said)
+    assert re.search(r"job train: completed.*\n  -> 42\n  \| epoch 21\n", said), "the card"
+    assert re.search(r"id +name +status .*\n.* train +completed ", said), "the list shows the status"
+    assert "DataFrame ['completed']" in said
+    assert "JobNotFound: no job 'nobody' in this queue" in said
+    assert "fit: model comes back when it is done" in said
+    assert re.search(r"fit: model came back at [\d:]+\n(.*\n)*.*the model is 7\n", said)
+    assert '-> {"model": 7}' in said
+    assert "1 worker stopped" in said
 
 
 # Interrupts the kernel as Jupyter does, once the cell waits.
