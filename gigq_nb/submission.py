@@ -256,7 +256,7 @@ class Submitter:
                 and task.function_digest not in self._stored
             ):
                 self.spill.write(f"function-{task.function_digest.hex()}", task.function_payload)
-        with self.database.write() as db:
+        with self.database.write(early=True) as db:
             if key is not None:
                 keys.refuse_held(db, key)
             if self._runtime is None:

@@ -3,7 +3,8 @@
 Four traps of SQLite shape this module (each has a test):
 
 * Closing *any* descriptor of the file drops the process's POSIX locks (sqlite.org/howtocorrupt.html, 2.2). A notebook
-  may ``shutil.copy`` its queue at any time, so a kernel holds a connection only for a burst of operations.
+  may ``shutil.copy`` its queue at any time, so a kernel holds a connection only for a burst of operations, and with it a
+  lock that stays (see :mod:`.holding`).
 * A transaction that reads first and writes later cannot wait for the lock: every write is ``BEGIN IMMEDIATE``.
 * SQLite's own busy waiting is unfair under load: we retry ourselves, with jitter.
 * A deleted file can still be written to: each write compares the path's inode with the one that is open, and so for the
@@ -27,8 +28,10 @@ from ..errors import NotAQueue, QueueReadOnly, QueueReplaced
 from ..failpoints import failpoint
 from .burst import BURST_S, alive, closer
 from .filesystem import refuse_network
+from .holding import holding
 from .opening import make_file, require_ours, resolve, translated
 from .schema import migrate
+from .wal import Wal
 
 BUSY_S = 15.0
 LEAST_BYTES = 512  # the smallest page of SQLite
@@ -60,8 +63,8 @@ class Database:
     def __init__(self, path: object, *, create: bool = True, keep: bool = False, durable: bool = True) -> None:
         self.path = resolve(path)
         self._name = str(self.path)
-        self._wal_name = f"{self.path}-wal"
-        self._wal: int | None = None  # inode of the WAL that the connection writes; None: not known yet
+        self._wal = Wal(self.path)
+        self._holds: tuple[int, int] | None = None  # what of `holding` is ours
         self.keep = keep
         self.durable = durable
         self._lock = threading.RLock()
@@ -125,6 +128,7 @@ class Database:
         with self._lock, self._errors():
             end_s = time.monotonic() + BUSY_S
             db = self._connected()
+            self._let_go()  # to make the file, or to change its journal, SQLite locks it against everybody, us included
             self._depth += 1
             try:
                 db.execute(f"pragma busy_timeout = {int(max(0.0, end_s - time.monotonic()) * 1000)}")
@@ -165,7 +169,8 @@ class Database:
             db = self._connect("mode=ro&immutable=1")
             db.execute("select count(*) from sqlite_schema limit 1").fetchone()
             self._read_only = True
-        self._connection, self._inode, self._synchronous, self._wal = db, inode, "", self._wal_inode()
+        self._connection, self._inode, self._synchronous = db, inode, ""
+        self._wal.remember()
         return db
 
     def _connect(self, how: str) -> sqlite3.Connection:
@@ -186,12 +191,15 @@ class Database:
     # -------------------------------------------------------------------------------------------- transactions
 
     @contextlib.contextmanager
-    def write(self, *, durable: bool = True, busy_s: float = BUSY_S) -> Iterator[sqlite3.Connection]:
+    def write(self, *, durable: bool = True, early: bool = False, busy_s: float = BUSY_S) -> Iterator[sqlite3.Connection]:
         """One write transaction: all of it or nothing, also after an interrupt.
 
         Args:
-            durable: fsync at the commit. What nobody was told about (a claim, a beat) needs none: the next fsync
+            durable: fsync before this ends. What nobody was told about (a claim, a beat) needs none: the next fsync
                 of the file covers it, and after a power cut it is simply undone.
+            early: The others see it before its fsync, which then does not keep them from writing. Right for a submit: a
+                job that ran although the power failed before it was acknowledged could have done so after it, too.
+                Never for a result: who reads one must find it again.
             busy_s: How long to wait for the write lock.
 
         Raises:
@@ -202,20 +210,24 @@ class Database:
             self._require_in_place()
             if self._read_only:
                 raise QueueReadOnly(f"{self.path} cannot be written: its file system is read-only")
-            wanted = "full" if durable and self.durable else "normal"
+            fsync = durable and self.durable
+            wanted = "full" if fsync and not early else "normal"
             self._set_synchronous(db, wanted)
             self._depth += 1
             try:
+                self._hold()
                 db = self._begin(db, busy_s, wanted)  # inside: an interrupt right after it must not leave the transaction open
                 yield db
                 failpoint("before_store_commit")
                 db.execute("commit")
                 failpoint("after_store_commit")
+                if fsync and early:
+                    self._wal.fsync()
                 self._require_our_wal()
                 self._commits += 1
             except BaseException:
-                if db.in_transaction:
-                    with contextlib.suppress(sqlite3.Error):
+                with contextlib.suppress(sqlite3.Error):  # it may be closed by now
+                    if db.in_transaction:
                         db.execute("rollback")
                 raise
             finally:
@@ -228,8 +240,12 @@ class Database:
         with self._lock, self._errors():
             db = self._connected()
             nested = db.in_transaction
+            if not nested and not self._wal.is_ours():
+                self._drop()
+                db = self._connected()
             self._depth += 1
             try:
+                self._hold()
                 if not nested:
                     db.execute("begin")
                 yield db
@@ -246,12 +262,11 @@ class Database:
         while True:
             try:
                 db.execute("begin immediate")
-                found = self._wal_inode()
-                if self._wal is None or found == self._wal:
-                    self._wal = found
+                if self._wal.is_ours():
                     return db
                 self._drop()
                 db = self._connected()
+                self._hold()
                 self._set_synchronous(db, wanted)
                 continue
             except sqlite3.OperationalError as error:
@@ -265,18 +280,21 @@ class Database:
             db.execute(f"pragma synchronous = {wanted}")
             self._synchronous = wanted
 
-    def _wal_inode(self) -> int | None:
-        try:
-            return os.stat(self._wal_name).st_ino
-        except FileNotFoundError:
-            return None
+    def _hold(self) -> None:
+        if self._holds is None and self._inode is not None and not self._read_only and holding.take(self._name, self._inode):
+            self._holds = self._inode
+
+    def _let_go(self) -> None:
+        if self._holds is not None:
+            holding.release(self._holds)
+            self._holds = None
 
     def _require_our_wal(self) -> None:
         """After a commit: it went into the WAL that stands beside the file. One that was unlinked is read by nobody."""
-        if self._wal_inode() != self._wal:
+        if not self._wal.is_ours():
             self._drop()
             raise QueueReplaced(
-                f"{self._wal_name} was removed while it was written; what was just stored may be gone. Look, and try again"
+                f"{self._wal.name} was removed while it was written; what was just stored may be gone. Look, and try again"
             )
 
     def _require_in_place(self) -> None:
@@ -346,9 +364,11 @@ class Database:
 
     def _drop(self) -> None:
         if self._connection is not None:
+            self._let_go()  # first: else nobody, we included, could be the last one
             with contextlib.suppress(sqlite3.Error):
                 self._connection.close()
             self._connection = None
+        self._wal.close()
 
     def close(self) -> None:
         """Close the connection; the next operation opens it again."""
@@ -369,15 +389,12 @@ class Database:
 
     def wal_bytes(self) -> int:
         """Size of the write-ahead log, in bytes."""
-        try:
-            return os.stat(f"{self.path}-wal").st_size
-        except OSError:
-            return 0
+        return self._wal.bytes()
 
     def changed_mark(self) -> tuple[int, int]:
         """A mark that changes with each commit of any process, without a connection: the WAL's time and size."""
         try:
-            about = os.stat(f"{self.path}-wal")
+            about = os.stat(self._wal.name)
         except OSError:
             try:
                 about = os.stat(self.path)
@@ -409,4 +426,6 @@ class Database:
         if self._connection is not None:
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._connection))
             self._connection = None
+        self._holds = None
+        self._wal.close()
         self._depth = 0

@@ -1,7 +1,9 @@
 """The file while it is in use: copied, deleted, replaced, locked, full, forked, read for hours."""
 
+import errno
 import os
 import re
+import shutil
 import signal
 import sqlite3
 import threading
@@ -88,14 +90,70 @@ def test_a_second_queue_on_the_same_file_does_not_drop_the_locks_of_the_first(qu
     first.close()
 
 
+def test_a_copy_in_the_process_does_not_drop_the_lock_that_keeps_the_wal(queue_path: Path) -> None:
+    """It drops SQLite's own; ours belongs to its descriptor, and goes with the connection."""
+    database = Database(queue_path, keep=True)
+    visit = (
+        "import sqlite3, sys; d = sqlite3.connect(sys.argv[1]); d.execute('select 1 from jobs').fetchall(); d.close()",
+        queue_path,
+    )
+    with database.write() as db:
+        db.execute("insert into settings (name, value) values ('a', 'b')")
+    wal = os.stat(f"{queue_path}-wal").st_ino
+    shutil.copy(queue_path, f"{queue_path}.copy")
+    run(*visit)
+    assert os.stat(f"{queue_path}-wal").st_ino == wal, "the visitor took itself for the last one"
+    database.close()
+    run(*visit)
+    assert not Path(f"{queue_path}-wal").exists(), "a lock outlived its connection"
+
+
+def test_who_writes_early_does_not_keep_others_waiting_for_its_fsync(queue_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = Database(queue_path, keep=True), Database(queue_path, keep=True)
+    fsynced = []
+
+    def slow_disk(handle: int) -> None:
+        if not fsynced:
+            fsynced.append(os.path.realpath(f"/proc/self/fd/{handle}"))
+            with second.write(busy_s=0) as db:
+                fsynced.append(db.execute("select value from settings where name = 'a'").fetchone()[0])
+        os.fdatasync(handle)
+
+    monkeypatch.setattr("gigq_nb.store.wal._fdatasync", slow_disk)
+    with first.write(early=True) as db:
+        db.execute("insert into settings (name, value) values ('a', 'b')")
+    assert fsynced == [f"{queue_path}-wal", "b"]
+    with first.write() as db:  # and who must not be seen early is fsynced by SQLite, within the lock
+        db.execute("delete from settings")
+    assert len(fsynced) == 2
+    first.close()
+    second.close()
+
+
+def test_a_disk_that_refuses_the_fsync_of_a_submit_is_told(queue_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken_disk(handle: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    queue = JobQueue(queue_path)
+    queue.submit(len, "abc")
+    monkeypatch.setattr("gigq_nb.store.wal._fdatasync", broken_disk)
+    with pytest.raises(QueueError, match="may be gone after a power failure"):
+        queue.submit(len, "abc")
+
+
 def test_a_kernel_keeps_no_connection_after_a_burst(queue_path: Path) -> None:
+    """What it keeps is a descriptor without a lock, for the next burst: to close it would drop the locks of the user's own."""
     queue = JobQueue(queue_path)
     queue.submit(len, "abc")
     end_s = time.monotonic() + PATIENCE_S
-    while any(str(queue_path) in os.path.realpath(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd")):
+    while any(f"{queue_path}-" in os.path.realpath(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd")):
         assert time.monotonic() < end_s
         time.sleep(0.005)
     assert not Path(f"{queue_path}-wal").exists()
+    alone = sqlite3.connect(queue_path, timeout=0)
+    alone.execute("pragma locking_mode = exclusive")
+    alone.execute("begin exclusive")
+    alone.close()
 
 
 @pytest.mark.parametrize("keep", [True, False])
