@@ -103,6 +103,10 @@ class QueueReplaced(QueueError):
     """The file was deleted or replaced while it was in use. Open the path again with a new JobQueue."""
 
 
+class Unsynced(QueueError):
+    """The disk refused an fsync: what was just stored is seen by all, and may be gone after a power failure. Look at the disk."""
+
+
 class QueueTooNew(QueueError):
     """The file was written by a newer gigq_nb. Update with ``pip install -U gigq-nb``; nothing was changed."""
 

@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import Any
 
 from . import captures, packing, payload
-from .errors import InvalidArgument, InvalidType, NotSerializable
+from .errors import InvalidArgument, InvalidType, NotSerializable, QueueReplaced, Unsynced
 from .job import Job, Options, new_ids
 from .store import keys, submissions
 from .store.db import Database
@@ -222,6 +222,9 @@ class Submitter:
             except submissions.StaleNumber:
                 self._forget()
                 return self._store(tasks, jobs, now, batch, key)
+        except (Unsynced, QueueReplaced):  # it was committed: its files may be needed
+            self._forget()
+            raise
         except Exception:
             self._forget()
             for job in jobs:  # an interrupt may come after the commit: then the row names the file, and sweep() knows
@@ -243,6 +246,8 @@ class Submitter:
         try:
             self.store([task], [job], now, key=key)
         except keys.KeyHeld as held:
+            with self.database.write(early=True):  # its own submit may still be on the way to the disk
+                pass
             return held.job_id
         return job.id
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from ..errors import QueueError
+from ..errors import Unsynced
 
 _fdatasync = getattr(os, "fdatasync", os.fsync)  # macOS has no other
 
@@ -39,7 +39,7 @@ class Wal:
         """What a commit with synchronous=NORMAL leaves out.
 
         Raises:
-            QueueError: the disk refused. What was committed is seen by all, and may be gone after a power failure.
+            Unsynced: the disk refused.
         """
         try:
             if self._handle is not None and os.fstat(self._handle).st_ino != self._inode:
@@ -50,7 +50,7 @@ class Wal:
         except FileNotFoundError:
             return  # whoever removed it moved its content into the file before, or is_ours() tells
         except OSError as error:
-            raise QueueError(
+            raise Unsynced(
                 f"{self.name}: what was just stored may be gone after a power failure ({error}). Look at the disk, and"
                 " whether it is there, before you try again"
             ) from error

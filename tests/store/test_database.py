@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from gigq_nb import JobQueue
-from gigq_nb.errors import QueueBusy, QueueError, QueueFull, QueueReplaced
+from gigq_nb.errors import QueueBusy, QueueError, QueueFull, QueueReplaced, Unsynced
 from gigq_nb.store import burst, reads, transitions, workers
 from gigq_nb.store.db import Database
 from tests import invariants
@@ -134,11 +134,14 @@ def test_a_disk_that_refuses_the_fsync_of_a_submit_is_told(queue_path: Path, mon
     def broken_disk(handle: int) -> None:
         raise OSError(errno.EIO, "Input/output error")
 
+    monkeypatch.setattr("gigq_nb.submission.SPILL_BYTES", 1_000)
     queue = JobQueue(queue_path)
     queue.submit(len, "abc")
     monkeypatch.setattr("gigq_nb.store.wal._fdatasync", broken_disk)
-    with pytest.raises(QueueError, match="may be gone after a power failure"):
-        queue.submit(len, "abc")
+    with pytest.raises(Unsynced, match="may be gone after a power failure"):
+        queue.submit(len, "x" * 2_000)
+    assert queue.stats()["pending"] == 2
+    assert (Path(f"{queue_path}.files") / f"arguments-{queue.last('len')}").exists(), "it can run, as long as the power lasts"
 
 
 def test_a_kernel_keeps_no_connection_after_a_burst(queue_path: Path) -> None:
