@@ -36,6 +36,7 @@ class Harness:
         self.folder, self.jobs, self.seed, self.rough = folder, jobs, seed, rough
         self.frozen: list[tuple[float, WorkerProcess]] = []
         self.lock: tuple[float, sqlite3.Connection] | None = None
+        self.pause: tuple[float, int] | None = None  # until when, and the newest attempt when it began
         self.chance = random.Random(seed)
         self.fire = Fire()
         for name in ("locks", "failed"):
@@ -96,7 +97,7 @@ class Harness:
         return any(one is not None and one.poll() is None for one in self.submitters)
 
     def _be_rough(self, go_on: bool) -> None:
-        """Freeze workers past their lease, stop some politely, hold the file's write lock."""
+        """Freeze workers past their lease, stop some politely, hold the file's write lock, pause the queue."""
         now_s = time.monotonic()
         for until_s, one in self.frozen[:]:
             if now_s > until_s or not go_on:
@@ -106,8 +107,17 @@ class Harness:
             self.lock[1].rollback()
             self.lock[1].close()
             self.lock = None
-        if not go_on:
+        free = self.lock is None and not self.frozen  # one that is frozen may hold the lock, and it is thawed here
+        if self.pause is not None and free and (now_s > self.pause[0] or not go_on):
+            self.fire.claimed_in_a_pause += self._newest_attempt() - self.pause[1]
+            self.queue.resume()
+            self.pause = None
+        if not go_on or (self.pause is not None and now_s > self.pause[0]):
             return
+        if free and self.pause is None and self.chance.random() < 0.03:
+            self.queue.pause()
+            self.fire.pauses += 1
+            self.pause = (time.monotonic() + self.chance.uniform(0.3, 2), self._newest_attempt())
         asleep = {one.pid for _, one in self.frozen}
         ready = [
             one
@@ -130,6 +140,12 @@ class Harness:
                 holder.execute("begin immediate")
                 self.fire.locks_held += 1
             self.lock = (now_s + self.chance.uniform(0.5, 4), holder)
+
+    def _newest_attempt(self) -> int:
+        """Every claim takes the next number, and no number comes back."""
+        with self.queue._database.read() as db:
+            row = db.execute("select seq from sqlite_sequence where name = 'executions'").fetchone()
+        return int(row[0]) if row else 0
 
     def _shoot(self, share: float) -> None:
         while self.shots and self.shots[0] <= share:
@@ -203,7 +219,7 @@ def report(rows: list[tuple[str, int]], fire: Fire, counts: dict[str, int], fold
         f"{counts['total']:,} jobs in {fire.seconds:.0f} s: {shown}",
         f"SIGKILLs: {len(fire.workers_killed)} workers, {fire.children_killed} children, {fire.submitters_killed} submitters",
         f"{fire.workers_started} workers started, {len(fire.workers_frozen)} frozen, {len(fire.workers_stopped)} stopped",
-        f"the file locked {fire.locks_held} times",
+        f"the file locked {fire.locks_held} times, the queue paused {fire.pauses} times",
         f"attempts: {attempts}; most losses of one job: {losses}",
         "",
         "  exceptions to what must hold:",
@@ -221,7 +237,9 @@ def main() -> int:
     parser.add_argument("--submitter-kills", type=int, default=6)
     parser.add_argument("--workers", type=int, default=4)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--rough", action="store_true", help="also freeze and stop workers, lock the file, cancel and hang jobs")
+    parser.add_argument(
+        "--rough", action="store_true", help="also freeze and stop workers, lock the file, pause, cancel and hang jobs"
+    )
     parser.add_argument("--keep", action="store_true", help="keep the folder")
     wanted = vars(parser.parse_args())
     keep, seed = wanted.pop("keep"), wanted["seed"]

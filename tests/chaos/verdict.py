@@ -30,6 +30,8 @@ class Fire:
     workers_frozen: set[int] = field(default_factory=set)
     workers_stopped: set[int] = field(default_factory=set)
     locks_held: int = 0
+    pauses: int = 0
+    claimed_in_a_pause: int = 0
     children_killed: int = 0
     submitters_killed: int = 0
     workers_started: int = 0
@@ -111,6 +113,7 @@ def _rows(db: sqlite3.Connection, folder: Path, fire: Fire) -> Iterator[tuple[st
         ).fetchone()[0],
     )
     yield "a worker that ended by itself", fire.ended_by_themselves
+    yield "claimed while the queue was paused", fire.claimed_in_a_pause
     yield "a worker's log that tells of an error", sum("Traceback" in one.read_text() for one in folder.glob("worker-*.log"))
     yield "processes left behind", fire.left_processes
     yield "drafts and files that no row names", len(list(folder.glob("jobs.db.files/*")))
