@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ..store import views
     from .snapshots import GraphNode, RichOutput
 
+FOLDED_RESULT = 200
 SILENT_S = 10.0  # a worker beats every two seconds
 MOST_ERRORS = 5
 RICH_MOST_BYTES = 500_000
@@ -172,10 +173,12 @@ def _job_result(view: JobView) -> str:
     row = view.row
     if row.status != "completed" or view.result is None:
         return ""
-    return (
+    whole = (
         f'<div class="gigq-result" style="margin-top:6px;{html.MONO};white-space:pre-wrap;overflow-wrap:anywhere;max-height:160px;overflow:auto">'
         f'<span style="{html.MUTED}">→ </span>{esc(view.result, 1_000)}</div>'
     )
+    # Where a cell displayed something, that is what one looks for, not a page of numbers above it.
+    return html.fold(f"→ {esc(view.result, 80)}", whole) if view.outputs and len(view.result) > FOLDED_RESULT else whole
 
 
 def rich(outputs: tuple[RichOutput, ...]) -> str:

@@ -1,6 +1,7 @@
 """The HTML of a view is what a browser makes of it: only our own tags, only our own attributes, every text as a text."""
 
 import base64
+import dataclasses
 import re
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ import pytest
 from gigq_nb.job import Counts
 from gigq_nb.notebook import cards, graph, html, plain
 from gigq_nb.notebook.loglines import last_lines
-from gigq_nb.notebook.snapshots import GraphNode, JobView, Snapshot, grouped
+from gigq_nb.notebook.snapshots import GraphNode, JobView, RichOutput, Snapshot, grouped
 from gigq_nb.notebook.view import bundle
 from gigq_nb.notebook.widgets import stylesheet
 from tests.notebook.hostile import NOW, TEXTS, job_row, snapshots
@@ -154,6 +155,15 @@ def test_a_saved_view_says_when_it_was_true_and_how_to_see_it_move() -> None:
     other = JobView(at_ms=NOW, row=job_row("train; rm", "running"))
     assert "".join(parse(cards.saved(other)).itertext()).endswith(f"to see it move: %gigq show {other.row.id}")
     assert "as of 2023-11-14 22:13:20 UTC" in plain.text(view)
+
+
+def test_a_long_result_is_folded_where_the_cell_displayed_something() -> None:
+    row = dataclasses.replace(job_row("fit", "completed"), result_text=str(list(range(300))))
+    picture = RichOutput({"image/png": "aGk="})
+    alone, beside = (cards.sections(JobView(at_ms=NOW, row=row, outputs=shown))["result"] for shown in ((), (picture,)))
+    assert f"{XHTML}details" not in [one.tag for one in elements(alone)]
+    assert f"{XHTML}details" in [one.tag for one in elements(beside)]
+    assert "100, 101" in beside, "it is all there"
 
 
 def test_the_same_snapshot_gives_the_same_html() -> None:
