@@ -28,7 +28,10 @@ import cloudpickle
 from cloudpickle import cloudpickle as _cp
 
 from .errors import InvalidType
+from .signing import CHANGED as CHANGED
+from .signing import PARENT_CHANGED as PARENT_CHANGED
 from .signing import PYTHON as PYTHON
+from .signing import SIGNATURE_BYTES as SIGNATURE_BYTES
 from .signing import SLOT_ERROR as SLOT_ERROR
 from .signing import SLOT_JOB as SLOT_JOB
 from .signing import SLOT_OUTPUT as SLOT_OUTPUT

@@ -17,6 +17,9 @@ from pathlib import Path
 from .errors import GigQError, InvalidType
 
 SLOT_JOB, SLOT_RESULT, SLOT_ERROR, SLOT_OUTPUT = b"gigq_nb 1 job", b"gigq_nb 1 result", b"gigq_nb 1 error", b"gigq_nb 1 output"
+SIGNATURE_BYTES = 32
+CHANGED = "its payload is not what was signed: somebody changed the file. It was not run"
+PARENT_CHANGED = "the result of the parent {} is not what was signed: somebody changed the file"
 PYTHON = f"{sys.version_info[0]}.{sys.version_info[1]}"
 
 

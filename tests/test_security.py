@@ -195,7 +195,8 @@ def test_a_job_of_another_user_stays_pending_and_says_whose_key_it_needs(queue_p
 TAMPERED: dict[str, str] = {
     "a bit of the arguments": "update arguments set payload = cast(x'00' || substr(payload, 2) as blob) where job = :job",
     "the end of the arguments": "update arguments set payload = cast(substr(payload, 1, length(payload) - 1) as blob), size = size - 1 where job = :job",
-    "a bit of the signature": "update arguments set signature = cast(x'00' || substr(signature, 2) as blob) where job = :job",
+    "a bit of the signature": "update arguments set signature = cast(case substr(signature, 1, 1) when x'00' then x'01' else x'00' end"
+    " || substr(signature, 2) as blob) where job = :job",
     "no signature": "update arguments set signature = x'' where job = :job",
     "another job's arguments": "update arguments set payload = (select payload from arguments where job = :other), size ="
     " (select size from arguments where job = :other) where job = :job",

@@ -48,6 +48,7 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGALRM, signal
 @dataclass(slots=True)
 class _Task:
     function: int
+    digest: bytes
     name: str
     folder: str
     sys_path: list[str]
@@ -57,6 +58,10 @@ class _Task:
     accepts_parents: bool | None = None
 
 
+class _Changed(Exception):
+    """What was sent is not what was signed: nothing of it was unpickled."""
+
+
 class MemoryLimit(MemoryError):
     """The job asked for more than its ``memory=`` limit."""
 
@@ -64,8 +69,8 @@ class MemoryLimit(MemoryError):
 class Child:
     """The loop of a child process, and the state that is put back between two jobs."""
 
-    def __init__(self, sock: socket.socket, log: int, page: mmap.mmap, nonce: bytes) -> None:
-        self.sock, self.log, self.page, self.nonce = sock, log, page, nonce
+    def __init__(self, sock: socket.socket, log: int, page: mmap.mmap, nonce: bytes, key: bytes) -> None:
+        self.sock, self.log, self.page, self.nonce, self.key = sock, log, page, nonce, key
         self.pid = os.getpid()
         self.functions: dict[int, bytes | memoryview] = {}
         self.tasks: dict[int, _Task] = {}
@@ -87,7 +92,7 @@ class Child:
         self.recursion = sys.getrecursionlimit()
         self.reseed = False
         self.watch_random()
-        self.token = 0
+        self.token, self.about = 0, ""
         self.far_n, self.far_text, self.far_size = 0, "", 0
         self.streams()
 
@@ -103,7 +108,7 @@ class Child:
             content = packet[wire.TO_CHILD.size : wire.TO_CHILD.size + size] if body is None else body
             if kind == wire.JOB:
                 if self.is_stale(b):
-                    self.sock.send(wire.TO_WORKER.pack(wire.STALE, a, 0, 0, 0, 0, 0, 0))
+                    self.sock.send(wire.TO_WORKER.pack(wire.STALE, a, 0, 0, 0, 0, 0, 0, 0))
                     return
                 self.job(a, self.tasks[b], content)
             elif kind == wire.FUNCTION:
@@ -112,8 +117,8 @@ class Child:
                 for name, text in json.loads(cells).items():
                     linecache.cache[name] = (len(text), None, text.splitlines(keepends=True), name)
             elif kind == wire.TASK:
-                data = json.loads(bytes(content))
-                self.tasks[a] = _Task(b, **data)
+                data = json.loads(bytes(content[32:]))
+                self.tasks[a] = _Task(b, bytes(content[:32]), **data)
             elif kind == wire.FORGET:
                 self.functions.clear()
                 self.bare.clear()
@@ -121,19 +126,23 @@ class Child:
 
     def job(self, token: int, task: _Task, content: bytes | memoryview) -> None:
         """Run one job and report it."""
-        size, attempt, job_id = wire.JOB_HEAD.unpack_from(content)
-        self.token = token
+        size, attempt, packed_id, signature = wire.JOB_HEAD.unpack_from(content)
+        job_id = packed_id.decode()
+        self.token, self.about = token, f"{job_id} {token}"
         self.began_ns, started = time.time_ns(), time.monotonic_ns()
         wire.NOW.pack_into(self.page, 0, token, started)
-        context.state.begin(context.CurrentJob(job_id.decode(), task.name, attempt), self.note, self.report)
+        context.state.begin(context.CurrentJob(job_id, task.name, attempt), self.note, self.report)
         value: Any = None
         shown: str | None = None
         try:
-            self.prepare(task)
             at = wire.JOB_HEAD.size + size
+            arguments = content[wire.JOB_HEAD.size : at]
+            if not payload.verify(self.key, signature, payload.SLOT_JOB, job_id, task.digest, arguments):
+                raise _Changed(payload.CHANGED)
             parents = self.parents(content[at:]) if len(content) > at else {}
+            self.prepare(task)
             payload.ParentRef.resolve = lambda one: _parent(parents, one)
-            args, kwargs = payload.unpack(content[wire.JOB_HEAD.size : at])
+            args, kwargs = payload.unpack(arguments)
             shown = arguments_preview(args, kwargs)
             function = self.function(task.function)
             if parents:
@@ -149,7 +158,12 @@ class Child:
             finished = time.monotonic_ns()
             if task.memory_bytes:
                 self.restore_limits()  # to say what happened takes memory, too
-            self.failed(token, started, finished, error, shown, task)
+            if isinstance(error, _Changed):
+                kind = "gigq_nb.errors.PayloadDamaged"
+                self.close_log(token)
+                self.send_error(token, 0, 0, kind, str(error), "", [], b"", None, "damaged")
+            else:
+                self.failed(token, started, finished, error, shown, task)
         else:
             if os.getpid() != self.pid:  # the job forked, and this is the copy: one result is enough
                 os._exit(0)
@@ -185,7 +199,10 @@ class Child:
         text_json = exact_json(value)
         text = "" if text_json is not None else preview(value)
         self.close_log(token)
-        self.send(wire.RESULT, token, started, finished, packed, _bytes(text), _bytes(text_json or ""), _bytes(shown or ""))
+        signature = payload.sign(self.key, payload.SLOT_RESULT, self.about, packed)
+        self.send(
+            wire.RESULT, token, started, finished, packed, _bytes(text), _bytes(text_json or ""), _bytes(shown or ""), signature
+        )
 
     def failed(self, token: int, started: int, finished: int, error: BaseException, shown: str | None, task: _Task) -> None:
         """Make the exception readable, and loadable where that is possible."""
@@ -222,7 +239,8 @@ class Child:
     ) -> None:
         kind, message, *names = [_clean(one)[:MOST_TEXT] for one in (kind, message, *names)]
         about = {"type": kind, "message": message, "traceback": _middle(trace), "types": names, "reason": reason}
-        self.send(wire.ERROR, token, started, finished, json.dumps(about).encode(), packed, _bytes(shown or ""), b"")
+        signature = payload.sign(self.key, payload.SLOT_ERROR, self.about, packed) if packed else b""
+        self.send(wire.ERROR, token, started, finished, json.dumps(about).encode(), packed, _bytes(shown or ""), b"", signature)
 
     # ------------------------------------------------------------------------------------------ before and after
 
@@ -366,12 +384,19 @@ class Child:
     # ------------------------------------------------------------------------------------------ parents
 
     def parents(self, content: bytes | memoryview) -> dict[str, bytes | memoryview | None]:
+        """The results of the parents, each checked, none unpickled yet."""
         found: dict[str, bytes | memoryview | None] = {}
         at = 0
         while at < len(content):
-            name, has, size = wire.PARENT_HEAD.unpack_from(content, at)
+            packed_id, has, execution, size, signature = wire.PARENT_HEAD.unpack_from(content, at)
+            job_id = packed_id.decode()
             at += wire.PARENT_HEAD.size
-            found[name.decode()] = content[at : at + size] if has else None
+            result = content[at : at + size] if has else None
+            if result is not None and not payload.verify(
+                self.key, signature, payload.SLOT_RESULT, f"{job_id} {execution}", result
+            ):
+                raise _Changed(payload.PARENT_CHANGED.format(job_id))
+            found[job_id] = result
             at += size
         return found
 
@@ -414,7 +439,9 @@ class Child:
         """An output of the running job, for its place; an empty one ends the list there."""
         if os.getpid() == self.pid:
             with contextlib.suppress(OSError):
-                wire.send(self.sock, wire.TO_WORKER.pack(wire.OUTPUT, self.token, place, 0, len(body), 0, 0, 0), body)
+                signature = payload.sign(self.key, payload.SLOT_OUTPUT, f"{self.about} {place}", body) if body else b""
+                head = wire.TO_WORKER.pack(wire.OUTPUT, self.token, place, 0, len(body), len(signature), 0, 0, 0)
+                wire.send(self.sock, head, body + signature)
 
     def note(self, done: float, total: float | None, text: str) -> None:
         """How far the running job is, on the page that the worker looks at."""
@@ -542,10 +569,12 @@ def main(arguments: list[str]) -> NoReturn:
         libc.setvbuf(ctypes.c_void_p.in_dll(libc, "stdout"), None, 2, 0)  # C's own buffer: none, so nothing is left in it
     signal.signal(signal.SIGINT, signal.default_int_handler)
     page = mmap.mmap(handles[2], mmap.PAGESIZE)
+    key = page[wire.KEY_AT : wire.KEY_AT + wire.KEY_BYTES]
+    page[wire.KEY_AT : wire.KEY_AT + wire.KEY_BYTES] = bytes(wire.KEY_BYTES)
     with contextlib.suppress(OSError):  # from here on only this mapping writes: a job's write() to any descriptor does not
         fcntl.fcntl(handles[2], fcntl.F_ADD_SEALS, _F_SEAL_FUTURE_WRITE)
     os.close(handles[2])
-    child = Child(socket.socket(fileno=handles[0]), handles[1], page, nonce)
+    child = Child(socket.socket(fileno=handles[0]), handles[1], page, nonce, key)
     faulthandler.enable(file=handles[1], all_threads=False)
     warnings.simplefilter("default")
     sys.argv = [""]

@@ -142,9 +142,10 @@ class ChildProcess:
                 body = task.cells + task.payload
                 wire.send(self.sock, wire.TO_CHILD.pack(wire.FUNCTION, task.function, len(task.cells), len(body)), body)
                 self.functions[task.function] = len(body)
-            wire.send(self.sock, wire.TO_CHILD.pack(wire.TASK, task.id, task.function, len(task.settings)), task.settings)
+            body = task.digest + task.settings
+            wire.send(self.sock, wire.TO_CHILD.pack(wire.TASK, task.id, task.function, len(body)), body)
             self.tasks.add(task.id)
-        head = wire.JOB_HEAD.pack(len(one.arguments), one.claim.n, one.claim.id.encode())
+        head = wire.JOB_HEAD.pack(len(one.arguments), one.claim.n, one.claim.id.encode(), one.claim.signature)
         body = b"".join((head, one.arguments, one.parents))
         wire.send(self.sock, wire.TO_CHILD.pack(wire.JOB, one.claim.token, task.id, len(body)), body)
         one.sent = True
@@ -263,8 +264,10 @@ class ChildProcess:
         self.page.close()
 
 
-def start_child(worker_name: str) -> ChildProcess:
+def start_child(worker_name: str, key: bytes) -> ChildProcess:
     """Start a child in a session of its own: a fresh process, never a fork of this one.
+
+    ``key`` goes by the shared page, which nobody else can read; the child takes it away from there.
 
     Raises:
         OSError: no process, memory or descriptor is to be had.
@@ -277,6 +280,7 @@ def start_child(worker_name: str) -> ChildProcess:
         os.ftruncate(page_fd, mmap.PAGESIZE)
         fcntl.fcntl(page_fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW)  # cut short, it would be our SIGBUS
         page = mmap.mmap(page_fd, mmap.PAGESIZE)
+        page[wire.KEY_AT : wire.KEY_AT + wire.KEY_BYTES] = key
         with contextlib.suppress(OSError):
             fcntl.fcntl(log_out, fcntl.F_SETPIPE_SZ, _LOG_PIPE_BYTES)
         package = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))

@@ -32,8 +32,9 @@ class LocalRunner:
     took so far; one at a time until that is known, and nothing behind a job that runs for longer.
     """
 
-    def __init__(self, concurrency: int, worker_name: str, *, alone: bool = False) -> None:
+    def __init__(self, concurrency: int, worker_name: str, key: bytes, *, alone: bool = False) -> None:
         self.concurrency = concurrency
+        self.key = key
         self.worker_name = worker_name
         self.alone = alone  # this process is a worker and nothing else: whatever it inherits was started by a job
         self.draining = False  # what has not begun goes back to the file, not to another child
@@ -75,7 +76,7 @@ class LocalRunner:
         self.spawn_again_s = time.monotonic() + min(MOST_PAUSE_S, 0.05 * 2**self.failures)
 
     def _begin(self) -> ChildProcess:
-        child = start_child(self.worker_name)
+        child = start_child(self.worker_name, self.key)
         self.children[child.pid] = child
         self.born.append((child.pid, child.birth))
         self._watch(child.sock.fileno(), "socket", child)
@@ -217,12 +218,13 @@ class LocalRunner:
 
     def _take(self, child: ChildProcess, packets: list[tuple[bytes, bytes | memoryview | None]]) -> None:
         for packet, body in packets:
-            kind, token, started, finished, a, b, c, d = wire.TO_WORKER.unpack_from(packet)
+            kind, token, started, finished, a, b, c, d, e = wire.TO_WORKER.unpack_from(packet)
             content = memoryview(packet)[wire.TO_WORKER.size :] if body is None else body
             if kind == wire.RESULT or kind == wire.ERROR:
                 one = child.queue.remove(token)
                 if one is not None:
-                    self.placement.learn(one, (finished - started) / 1e9)
+                    if started:
+                        self.placement.learn(one, (finished - started) / 1e9)
                     if kind == wire.RESULT:
                         over = Finished(
                             one,
@@ -230,6 +232,7 @@ class LocalRunner:
                             started,
                             finished,
                             bytes(content[:a]) if body is None else content[:a],
+                            bytes(content[a + b + c + d : a + b + c + d + e]),
                             str(content[a : a + b], "utf-8") if b else "",
                             str(content[a + b : a + b + c], "utf-8") if c else "",
                             str(content[a + b + c : a + b + c + d], "utf-8") if d else "",
@@ -242,12 +245,13 @@ class LocalRunner:
                             finished,
                             error=json.loads(bytes(content[:a])),
                             exception=bytes(content[a : a + b]),
+                            signature=bytes(content[a + b + c + d : a + b + c + d + e]),
                             arguments=str(content[a + b : a + b + c], "utf-8"),
                         )
                     self._over(child, over)
             elif kind == wire.OUTPUT:
                 if token in child.queue:
-                    child.queue[token].outputs.put(started, bytes(content[:a]))
+                    child.queue[token].outputs.put(started, bytes(content[:a]), bytes(content[a : a + b]))
             elif kind == wire.STALE:
                 one = child.queue.remove(token)
                 if one is not None:

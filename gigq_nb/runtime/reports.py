@@ -10,7 +10,6 @@ from ..store import workers
 from ..store.transitions import Ending
 from .local import LocalRunner
 from .runner import Finished
-from .settling import Settlements
 
 FLUSH_S = 0.25
 KEEP_LOG_BYTES, HEAD_LOG_BYTES = 1024 * 1024, 256 * 1024
@@ -19,9 +18,8 @@ KEEP_LOG_BYTES, HEAD_LOG_BYTES = 1024 * 1024, 256 * 1024
 class Reports:
     """Logs, outputs, progress and true start times of the attempts of one worker."""
 
-    def __init__(self, runner: LocalRunner, settlements: Settlements) -> None:
+    def __init__(self, runner: LocalRunner) -> None:
         self.runner = runner
-        self.settlements = settlements
         self.due_s = 0.0
         self._last_words: dict[int, tuple[str, int]] = {}
 
@@ -59,7 +57,7 @@ class Reports:
                 self._store_log(db, one.claim.token, one.log.take())
             if one.outputs:
                 n, changed = one.outputs.take()
-                workers.set_outputs(db, one.claim.token, n, self.settlements.signed_outputs(one.claim, changed))
+                workers.set_outputs(db, one.claim.token, n, changed)
         if starts:
             workers.mark_started(db, starts)
         if self.runner.progress:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -67,26 +67,30 @@ class OutputBuffer:
     """What an attempt shows, by place, and what of it changed since the last look."""
 
     def __init__(self) -> None:
-        self.bundles: list[bytes] = []
+        self.bundles: list[tuple[bytes, bytes]] = []  # each with its signature
         self.changed: set[int] = set()
         self.shorter = False
 
-    def put(self, place: int, bundle: bytes) -> None:
+    def put(self, place: int, bundle: bytes, signature: bytes) -> None:
         """An output for its place; an empty one ends the list there."""
         if not bundle:
             del self.bundles[place:]
             self.changed = {one for one in self.changed if one < place}
             self.shorter = True
         elif 0 <= place <= len(self.bundles):
-            self.bundles[place : place + 1] = [bundle]
+            self.bundles[place : place + 1] = [(bundle, signature)]
             self.changed.add(place)
 
     def __bool__(self) -> bool:
         return bool(self.changed or self.shorter)
 
-    def take(self) -> tuple[int, list[tuple[int, bytes]]]:
-        """How many there are, and those that changed; afterwards nothing has."""
-        changed = [(place, self.bundles[place]) for place in sorted(self.changed)]
+    def rows(self, places: Iterable[int]) -> list[tuple[int, str, bytes]]:
+        """What the file keeps of them: (place, bundle, signature)."""
+        return [(place, self.bundles[place][0].decode(), self.bundles[place][1]) for place in places]
+
+    def take(self) -> tuple[int, list[tuple[int, str, bytes]]]:
+        """How many there are, and the rows of those that changed; afterwards nothing has."""
+        changed = self.rows(sorted(self.changed))
         self.changed, self.shorter = set(), False
         return len(self.bundles), changed
 
@@ -115,6 +119,7 @@ class Finished:
     started_ns: int
     finished_ns: int
     payload: bytes | memoryview = b""
+    signature: bytes = b""
     preview: str = ""
     json: str = ""
     arguments: str = ""

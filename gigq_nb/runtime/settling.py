@@ -1,15 +1,13 @@
-"""From what a child said to what the file will say: signed, with the decision whether there is another attempt."""
+"""From what a child said to what the file will say, with the decision whether there is another attempt."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
 
-from .. import payload
 from ..failpoints import failpoint
 from ..states import Outcome, Reason
 from ..store.filesystem import SPILL_BYTES, Spill
-from ..store.transitions import Claim, Ending, Failure, Stored
+from ..store.transitions import Ending, Failure, Stored
 from .bell import now_ms
 from .runner import Finished
 
@@ -17,8 +15,7 @@ from .runner import Finished
 class Settlements:
     """Makes endings of finished attempts."""
 
-    def __init__(self, key: bytes, spill: Spill) -> None:
-        self.key = key
+    def __init__(self, spill: Spill) -> None:
         self.spill = spill
 
     def ending(self, one: Finished) -> Ending:
@@ -28,15 +25,14 @@ class Settlements:
         started_at = finished_at - (one.finished_ns - one.started_ns) // 1_000_000 if one.started_ns else None
         ending = Ending(claim, one.outcome, None, started_at, finished_at, one.arguments or None)
         if one.assignment.outputs.bundles:  # all of them: what was written while it ran may have been rolled back
-            ending.outputs = self.signed_outputs(claim, enumerate(one.assignment.outputs.bundles))
+            ending.outputs = one.assignment.outputs.rows(range(len(one.assignment.outputs.bundles)))
         if one.outcome is Outcome.COMPLETED:
-            signature = payload.sign(self.key, payload.SLOT_RESULT, f"{claim.id} {claim.token}", one.payload)
             size = len(one.payload)
             if size > SPILL_BYTES:
                 self.spill.write(f"result-{claim.id}", one.payload)
                 failpoint("spilled")
             stored = bytes(one.payload) if size <= SPILL_BYTES else None
-            ending.result = Stored(stored, size, signature, one.preview or None, one.json or None)
+            ending.result = Stored(stored, size, one.signature, one.preview or None, one.json or None)
             return ending
         if one.outcome is Outcome.RETURNED:
             ending.retry_in_ms = 0
@@ -49,18 +45,12 @@ class Settlements:
         kind = error["type"] or ("gigq_nb.errors.JobTimeout" if one.outcome is Outcome.TIMEOUT else "gigq_nb.errors.JobFailed")
         ending.failure = Failure(kind, error["message"] or kind, error["traceback"])
         if one.exception:
-            ending.failure.payload = one.exception
-            ending.failure.signature = payload.sign(self.key, payload.SLOT_ERROR, f"{claim.id} {claim.token}", one.exception)
+            ending.failure.payload, ending.failure.signature = one.exception, one.signature
         policy = task.options.retry
-        curable = ending.reason is not Reason.UNSERIALIZABLE and (one.outcome is Outcome.TIMEOUT or policy.covers(error["types"]))
+        curable = ending.reason not in (Reason.UNSERIALIZABLE, Reason.DAMAGED) and (
+            one.outcome is Outcome.TIMEOUT or policy.covers(error["types"])
+        )
         if curable and claim.attempts < claim.max_attempts:
             ending.retry_in_ms = int(policy.jittered_s(claim.attempts) * 1000)
             ending.backoff_ms = int(policy.wait_s(claim.attempts) * (1 + policy.jitter) * 1000) + 1
         return ending
-
-    def signed_outputs(self, claim: Claim, bundles: Iterable[tuple[int, bytes]]) -> list[tuple[int, str, bytes]]:
-        """Rich outputs as rows: (place, bundle, signature)."""
-        return [
-            (n, one.decode(), payload.sign(self.key, payload.SLOT_OUTPUT, f"{claim.id} {claim.token} {n}", one))
-            for n, one in bundles
-        ]

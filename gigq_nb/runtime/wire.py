@@ -18,22 +18,24 @@ _ANCILLARY = socket.CMSG_SPACE(array.array("i", [0]).itemsize)
 
 #: worker -> child: kind, a number, another number, length of the body
 TO_CHILD = struct.Struct("<cqqq")
-#: child -> worker: kind, token, started and finished (monotonic ns; of an output: its place), lengths of four sections
-TO_WORKER = struct.Struct("<cqqqqqqq")
+#: child -> worker: kind, token, started and finished (monotonic ns; of an output: its place), lengths of five sections
+TO_WORKER = struct.Struct("<cqqqqqqqq")
 #: The page that a child shares with its worker: the token of what runs now (0: nothing), and since when (monotonic ns)
 NOW = struct.Struct("<qq")
 #: Further down on that page, how far it is: a count at both ends (equal: the record is whole), token, done, total (nan: not
 #: known), length of the text that follows. A job may write it a million times a second; the worker looks four times.
 FAR = struct.Struct("<QqddHxxxxxxQ")
 FAR_AT, FAR_TEXT_AT, FAR_TEXT_BYTES = 64, 128, 800
+#: And once, before the child runs anything, the key with which it checks what it is given and signs what it gives back.
+KEY_AT, KEY_BYTES = 1024, 32
 
 FUNCTION, TASK, JOB, FORGET = b"F", b"T", b"J", b"G"
 RESULT, ERROR, OUTPUT, STALE = b"R", b"E", b"D", b"X"
 
-#: In front of a job's body: number of bytes of the arguments, attempt, the job's id
-JOB_HEAD = struct.Struct("<qi36s")
-#: In front of each parent's result: the parent's id, 1 if it has a result, its length
-PARENT_HEAD = struct.Struct("<36s?q")
+#: In front of a job's body: number of bytes of the arguments, attempt, the job's id, its signature
+JOB_HEAD = struct.Struct("<qi36s32s")
+#: In front of each parent's result: the parent's id, 1 if it has a result, the execution it is of, its length and signature
+PARENT_HEAD = struct.Struct("<36s?qq32s")
 #: In the log pipe after each job: the child's nonce, the job's token
 MARK = struct.Struct("<16sq")
 

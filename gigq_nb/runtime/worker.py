@@ -113,8 +113,8 @@ class Worker:
         self.key = payload.load_key()
         self.key_id = payload.key_id(self.key)
         self.spill = Spill(self.path)
-        self.claims = Claims(self.key, self.spill)
-        self.settlements = Settlements(self.key, self.spill)
+        self.claims = Claims(self.spill)
+        self.settlements = Settlements(self.spill)
         self.number = 0
         self.runner: LocalRunner | None = None
         self.neighbours: Neighbours | None = None
@@ -183,10 +183,10 @@ class Worker:
     def _open(self) -> None:
         self._bell = Bell(self.path)
         self.ear = self._bell.listen("w")
-        self.runner = LocalRunner(self.concurrency, self.worker_id, alone=self.alone)
+        self.runner = LocalRunner(self.concurrency, self.worker_id, self.key, alone=self.alone)
         self.runner.listen(self.ear.fileno())
         self.neighbours = Neighbours(self.runner, self.lease_s)
-        self._reports = Reports(self.runner, self.settlements)
+        self._reports = Reports(self.runner)
         self._register()
         self.runner.fill()
         self._look = True
@@ -490,7 +490,7 @@ class Worker:
         return claims
 
     def _send_on(self, claims: list[Claim]) -> None:
-        """Check each claimed job's signature, then hand it to the runner."""
+        """Hand what was claimed to the runner."""
         assert self.runner is not None
         self._claimed += len(claims)
         assignments, damaged = self.claims.assignments(claims)
@@ -564,7 +564,7 @@ class Worker:
         self.runner.drop_all()
         self._endings, self._unspilled = [], []
         self.claims.forget()
-        self._reports = Reports(self.runner, self.settlements)
+        self._reports = Reports(self.runner)
         self.neighbours.forget_all()
         self._register()
         self.runner.born.clear()
