@@ -27,18 +27,15 @@ import socket
 import sys
 import threading
 import time
-import traceback
 import warnings
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Any, NoReturn
 
 from .. import payload
 from ..errors import JobFailed, NotSerializable
-from . import context, tqdm_report, wire
+from . import context, errortext, tqdm_report, wire
 from .preview import arguments_preview, exact_json, preview
 
-MOST_TEXT = 64 * 1024
 MOST_EXCEPTION_BYTES = 1024 * 1024
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 _F_SEAL_FUTURE_WRITE = 0x10  # Linux 5.1; the fcntl module does not name it
@@ -190,7 +187,7 @@ class Child:
             if len(packed) > payload.MOST_BYTES:
                 raise NotSerializable(f"it takes {len(packed) / 1e9:.1f} GB, more than 2 GiB")
         except BaseException as error:
-            text = f"the result ({type(value).__qualname__}) cannot be stored: {_line(error)}. It is {preview(value, 500)}"
+            text = f"the result ({type(value).__qualname__}) cannot be stored: {errortext.line_of(error)}. It is {preview(value, 500)}"
             self.close_log(token)
             self.send_error(
                 token, started, finished, "gigq_nb.errors.NotSerializable", text, "", [], b"", shown, "unserializable"
@@ -201,7 +198,15 @@ class Child:
         self.close_log(token)
         signature = payload.sign(self.key, payload.SLOT_RESULT, self.about, packed)
         self.send(
-            wire.RESULT, token, started, finished, packed, _bytes(text), _bytes(text_json or ""), _bytes(shown or ""), signature
+            wire.RESULT,
+            token,
+            started,
+            finished,
+            packed,
+            errortext.as_bytes(text),
+            errortext.as_bytes(text_json or ""),
+            errortext.as_bytes(shown or ""),
+            signature,
         )
 
     def failed(self, token: int, started: int, finished: int, error: BaseException, shown: str | None, task: _Task) -> None:
@@ -209,10 +214,10 @@ class Child:
         if isinstance(error, SystemExit):
             message = f"exited with code {error.code!r} before returning; sys.exit() in a job is a failure, also with 0"
         elif isinstance(error, MemoryError) and task.memory_bytes:
-            message = f"over its memory limit of {task.memory_bytes / 1e6:,.0f} MB: {_line(error) or 'MemoryError'}"
+            message = f"over its memory limit of {task.memory_bytes / 1e6:,.0f} MB: {errortext.line_of(error) or 'MemoryError'}"
         else:
-            message = _line(error)
-        trace = _trace(error)
+            message = errortext.line_of(error)
+        trace = errortext.trace_of(error)
         names = [f"{kind.__module__}.{kind.__qualname__}" for kind in type(error).__mro__[:-1]]
         packed = b""
         with contextlib.suppress(BaseException):
@@ -237,10 +242,20 @@ class Child:
         shown: str | None,
         reason: str,
     ) -> None:
-        kind, message, *names = [_clean(one)[:MOST_TEXT] for one in (kind, message, *names)]
-        about = {"type": kind, "message": message, "traceback": _middle(trace), "types": names, "reason": reason}
+        kind, message, *names = [errortext.clean(one)[: errortext.MOST_TEXT] for one in (kind, message, *names)]
+        about = {"type": kind, "message": message, "traceback": errortext.middle_out(trace), "types": names, "reason": reason}
         signature = payload.sign(self.key, payload.SLOT_ERROR, self.about, packed) if packed else b""
-        self.send(wire.ERROR, token, started, finished, json.dumps(about).encode(), packed, _bytes(shown or ""), b"", signature)
+        self.send(
+            wire.ERROR,
+            token,
+            started,
+            finished,
+            json.dumps(about).encode(),
+            packed,
+            errortext.as_bytes(shown or ""),
+            b"",
+            signature,
+        )
 
     # ------------------------------------------------------------------------------------------ before and after
 
@@ -473,7 +488,7 @@ def _parent(parents: dict[str, bytes | memoryview | None], job_id: str) -> Any:
     try:
         return payload.unpack(packed)
     except Exception as error:
-        raise JobFailed(f"the result of the parent {job_id} cannot be loaded here: {_line(error)}") from error
+        raise JobFailed(f"the result of the parent {job_id} cannot be loaded here: {errortext.line_of(error)}") from error
 
 
 def _limits() -> dict[int, tuple[int, int]]:
@@ -492,10 +507,9 @@ def _goes_on(thread: threading.Thread) -> bool:
 
 
 def _is_local(file: str) -> bool:
-    return not file.startswith((sys.prefix, sys.base_prefix, _OWN)) and "site-packages" not in file and os.path.isabs(file)
-
-
-_OWN = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    return (
+        not file.startswith((sys.prefix, sys.base_prefix, errortext.OWN)) and "site-packages" not in file and os.path.isabs(file)
+    )
 
 
 def _stream(descriptor: int) -> io.TextIOWrapper:
@@ -505,48 +519,6 @@ def _stream(descriptor: int) -> io.TextIOWrapper:
         errors="backslashreplace",
         line_buffering=True,
     )
-
-
-def _bytes(text: str) -> bytes:
-    return text.encode("utf-8", "backslashreplace")
-
-
-def _clean(text: str) -> str:
-    """Text that can be stored: no lone surrogates, no NUL."""
-    return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\0")
-
-
-def _line(error: BaseException) -> str:
-    """The message of an exception, whatever its ``__str__`` does."""
-    try:
-        text = str(error)
-    except BaseException as second:
-        text = f"<its message cannot be read: {type(second).__name__}>"
-    return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\0")[:MOST_TEXT]
-
-
-def _middle(text: str) -> str:
-    if len(text) <= MOST_TEXT:
-        return text
-    return f"{text[: MOST_TEXT // 4]}\n… {len(text) - MOST_TEXT:,} characters left out …\n{text[-3 * MOST_TEXT // 4 :]}"
-
-
-def _trace(error: BaseException) -> str:
-    """The traceback as text, without the engine's own frames and without locals."""
-    try:
-        lines = traceback.format_exception(type(error), error, _users(error.__traceback__))
-        text = "".join(lines)
-    except BaseException as second:
-        text = f"{type(error).__qualname__}: {_line(error)} (its traceback cannot be formatted: {type(second).__name__})"
-    return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\0")
-
-
-def _users(trace: TracebackType | None) -> TracebackType | None:
-    """The part of a traceback that begins in the user's code."""
-    first = trace
-    while trace is not None and trace.tb_frame.f_code.co_filename.startswith(_OWN + os.sep):
-        trace = trace.tb_next
-    return trace or first
 
 
 def _prctl(option: int, value: int) -> None:

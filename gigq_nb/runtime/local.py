@@ -33,8 +33,7 @@ class LocalRunner:
     """
 
     def __init__(self, concurrency: int, worker_name: str, key: bytes, *, alone: bool = False) -> None:
-        self.concurrency = concurrency
-        self.key = key
+        self.concurrency, self.key = concurrency, key
         self.worker_name = worker_name
         self.alone = alone  # this process is a worker and nothing else: whatever it inherits was started by a job
         self.draining = False  # what has not begun goes back to the file, not to another child
