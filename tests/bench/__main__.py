@@ -18,6 +18,7 @@ QUICK_S = 110
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description="gigq_nb side by side with its peers.")
     parser.add_argument("--quick", action="store_true", help="the main figures in under two minutes; writes nothing")
+    parser.add_argument("--bars", action="store_true", help="what the bars need, in a quarter of an hour; writes nothing")
     parser.add_argument("--only", metavar="NAME", help="only the cases whose name holds NAME; writes nothing")
     parser.add_argument(
         "--contender", metavar="NAME", action="append", help="only this contender (may be repeated); writes nothing"
@@ -31,7 +32,7 @@ def arguments() -> argparse.Namespace:
 
 
 def chosen(options: argparse.Namespace) -> list[plan.Case]:
-    cases = plan.quick() if options.quick else plan.full()
+    cases = plan.quick() if options.quick else plan.bars() if options.bars else plan.full()
     if options.only:
         cases = [case for case in cases if options.only in case.name]
     if options.contender:
@@ -81,7 +82,7 @@ def main() -> int:
     give_up_at = time.monotonic() + QUICK_S if options.quick else float("inf")
     about = machine.describe(options.folder)
     records = turns.run(cases, count, options.folder, give_up_at=give_up_at, tell=tell)
-    partial = options.quick or options.only or options.contender
+    partial = options.quick or options.bars or options.only or options.contender
     if folder := options.out or (None if partial else HERE):
         write({"about": about, "turns": count, "records": [record.as_dict() for record in records]}, folder)
     print_tables(Results(records))

@@ -23,7 +23,10 @@ KILLS = 5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
-    """One measure with its sizes, and its contenders. `slow` replaces sizes for the contenders that need it."""
+    """One measure with its sizes, and its contenders. `slow` replaces sizes for the contenders that need it.
+
+    `most_turns` bounds how often it is measured, where filling the file takes longer than measuring.
+    """
 
     name: str
     measure: str
@@ -31,6 +34,7 @@ class Case:
     contenders: tuple[str, ...]
     slow: dict = field(default_factory=dict)
     limit_s: float = 120
+    most_turns: int | None = None
 
     def size_for(self, contender: str) -> dict:
         return self.size | (self.slow if contender.removesuffix("-shipped") in SLOW else {})
@@ -65,6 +69,30 @@ def full() -> list[Case]:
             for label, size, jobs in (("1 kB", 1000, 100), ("1 MB", 10**6, 10), ("100 MB", 10**8, 1))
         ),
         *(_submitters(count, 3, (*OURS, *PEERS, "sqlite")) for count in (1, 2, 4)),
+    ]
+
+
+def bars() -> list[Case]:
+    """What the bars are about, and no more: a quarter of an hour. The files of a million jobs are made once."""
+    few = ("gigq_nb", *PEERS, "loky", "sqlite")
+    two = ("gigq_nb", "huey")
+    million = [
+        *_growth(GROWTH_KINDS, (GROWTH_SIZES[0], GROWTH_SIZES[-1]), ("gigq_nb",), probes=5_000),
+        _frame(1_000_000),
+        Case(name="live view, 1,000,000 jobs", measure="view", size={"jobs": 1_000_000}, contenders=("gigq_nb",), limit_s=600),
+    ]
+    return [
+        *_submit(10_000, 2_000, few),
+        *_end_to_end(10_000, 2_000, few, cold=False),
+        Case(name="latency, as shipped", measure="latency", size={"jobs": 100, "seconds": 10}, contenders=("gigq_nb",)),
+        Case(name="latency", measure="latency", size={"jobs": 100, "seconds": 10}, contenders=two),
+        Case(name="chain of 200", measure="graph", size={"shape": "chain", "jobs": 200}, contenders=few),
+        Case(name="fan 1 → 1000 → 1", measure="graph", size={"shape": "fan", "jobs": 1000}, contenders=few),
+        Case(name="idle", measure="idle", size={"settle_s": 2, "seconds": 20}, contenders=("gigq_nb",)),
+        *_recovery(KILLS, 10, ("gigq_nb",)),
+        _frame(100_000),
+        *(_submitters(count, 2, ("gigq_nb",)) for count in (1, 2, 4)),
+        *(replace(case, most_turns=1) for case in million),
     ]
 
 

@@ -68,6 +68,8 @@ def run(
 
 def _order(cases: list[Case], turn: int) -> Iterator[tuple[Case, str]]:
     for case in cases:
+        if case.most_turns is not None and turn >= case.most_turns:
+            continue
         first = turn % max(1, len(case.contenders))
         for contender in case.contenders[first:] + case.contenders[:first]:
             yield case, contender
