@@ -12,7 +12,7 @@ PY     := .venv/bin/python
 XDIST  ?= 2
 PYTEST ?= $(PY) -m pytest
 
-.PHONY: demo test unit runtime notebook browser lab bench bench-quick chaos lint format rooms setup clean help constraints chromium strace
+.PHONY: demo test unit runtime notebook browser lab bench bench-bars bench-quick chaos lint format rooms setup clean help constraints chromium strace
 
 ## Run the guided tour in this terminal
 demo: .venv/.demo
@@ -53,6 +53,10 @@ lab: .venv/.demo
 ## gigq_nb and its peers side by side
 bench: .venv/.bench
 	$(PY) -m tests.bench
+
+## What its bars need, in a quarter of an hour
+bench-bars: .venv/.bench
+	$(PY) -m tests.bench --bars
 
 ## The same in a minute
 bench-quick: .venv/.bench

@@ -426,12 +426,6 @@ class JobQueue:
         with self._database.read() as db:
             return reads.unsuccessful(db, number, limit)
 
-    def _value(self, final: reads.Final) -> Any:
-        return self._loader.value(final)
-
-    def _arguments(self, ids: Sequence[str]) -> dict[str, tuple[tuple[Any, ...], dict[str, Any]] | None]:
-        return self._loader.arguments(ids)
-
 
 def _now_ms() -> int:
     return time.time_ns() // 1_000_000

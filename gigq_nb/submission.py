@@ -222,7 +222,7 @@ class Submitter:
             except submissions.StaleNumber:
                 self._forget()
                 return self._store(tasks, jobs, now, batch, key)
-        except (Unsynced, QueueReplaced):  # it was committed: its files may be needed
+        except (Unsynced, QueueReplaced):  # it may have been committed, and need its files; sweep() knows
             self._forget()
             raise
         except Exception:
@@ -246,8 +246,6 @@ class Submitter:
         try:
             self.store([task], [job], now, key=key)
         except keys.KeyHeld as held:
-            with self.database.write(early=True):  # its own submit may still be on the way to the disk
-                pass
             return held.job_id
         return job.id
 
@@ -261,7 +259,8 @@ class Submitter:
                 and task.function_digest not in self._stored
             ):
                 self.spill.write(f"function-{task.function_digest.hex()}", task.function_payload)
-        with self.database.write(early=True) as db:
+        # Who finds a key in the file takes its job for submitted: a key is not seen before its fsync.
+        with self.database.write(early=key is None) as db:
             if key is not None:
                 keys.refuse_held(db, key)
             if self._runtime is None:

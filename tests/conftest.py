@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from gigq_nb import JobQueue
+from tests import invariants
 from tests.books import FOLDERS
 from tests.leftovers import describe, kill, wait_until_gone
 
@@ -49,6 +51,17 @@ def nothing_left_behind(isolated: Path) -> Iterator[None]:
 def queue_path(tmp_path: Path) -> Path:
     """Where this test's queue is to be; the file does not exist yet."""
     return tmp_path / "jobs.db"
+
+
+@pytest.fixture
+def queue(queue_path: Path) -> Iterator[JobQueue]:
+    """A queue that is sound at the end of the test."""
+    one = JobQueue(queue_path)
+    yield one
+    with one._database.read() as db:
+        assert invariants.broken(db) == []
+        assert db.execute("pragma foreign_key_check").fetchall() == []
+    one.close()
 
 
 @pytest.fixture(scope="session")

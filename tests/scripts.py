@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,17 @@ def start(code: str, *args: object, env: dict[str, str] | None = None, **options
     return subprocess.Popen(
         [sys.executable, "-c", textwrap.dedent(code), *map(str, args)], text=True, env=environment(**(env or {})), **options
     )
+
+
+def let_go(some: Sequence["subprocess.Popen[str]"]) -> None:
+    """Scripts that say "ready" and then read a line, all at the same moment."""
+    for one in some:
+        assert one.stdout is not None
+        assert one.stdout.readline() == "ready\n"
+    for one in some:
+        assert one.stdin is not None
+        one.stdin.write("go\n")
+        one.stdin.flush()
 
 
 def run(code: str, *args: object, env: dict[str, str] | None = None, check: bool = True, **options: Any) -> Any:

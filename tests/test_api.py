@@ -6,7 +6,7 @@ import signal
 import sys
 import time
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
 from types import FrameType
@@ -18,21 +18,10 @@ import pytest
 from gigq_nb import Batch, Job, JobQueue, Retry, Workflow, task
 from gigq_nb.errors import CycleError, GigQError, InvalidArgument, InvalidType, JobNotFound, NotConnected, WaitTimeout
 from gigq_nb.policies import MAX_NAME
-from tests import invariants
 
 
 def add(x: int, y: int = 0) -> int:
     return x + y
-
-
-@pytest.fixture
-def queue(queue_path: Path) -> Iterator[JobQueue]:
-    """A queue that is sound at the end of each test."""
-    one = JobQueue(queue_path)
-    yield one
-    with one._database.read() as db:
-        assert invariants.broken(db) == []
-    one.close()
 
 
 def ids_of(queue: JobQueue) -> list[str]:

@@ -3,8 +3,6 @@
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -12,7 +10,6 @@ from gigq_nb import Job, JobNotFound, JobQueue, task
 from gigq_nb.errors import InvalidArgument, InvalidType
 from gigq_nb.runtime.worker import Worker
 from gigq_nb.store.filesystem import SPILL_BYTES
-from tests import invariants
 
 
 def double(x: int) -> int:
@@ -21,17 +18,6 @@ def double(x: int) -> int:
 
 def broken() -> None:
     raise ValueError("no")
-
-
-@pytest.fixture
-def queue(queue_path: Path) -> Iterator[JobQueue]:
-    """A queue that is sound at the end of each test."""
-    one = JobQueue(queue_path)
-    yield one
-    with one._database.read() as db:
-        assert invariants.broken(db) == []
-        assert db.execute("pragma foreign_key_check").fetchall() == []
-    one.close()
 
 
 def work(queue: JobQueue) -> None:

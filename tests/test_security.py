@@ -28,7 +28,7 @@ from gigq_nb.runtime import processes
 from gigq_nb.runtime.preview import preview
 from gigq_nb.runtime.worker import Worker
 from gigq_nb.store.filesystem import Spill
-from tests.scripts import ROOT, run, start
+from tests.scripts import ROOT, let_go, run, start
 
 CANARY = "canary-9c1e"
 
@@ -304,13 +304,7 @@ def test_a_result_that_was_changed_or_swapped_is_refused_also_as_an_argument(que
 def test_twenty_processes_that_need_the_key_at_once_all_have_the_same_complete_one() -> None:
     script = "import sys; from gigq_nb import signing; print('ready', flush=True); sys.stdin.readline(); print(signing.load_key().hex())"
     some = [start(script) for _ in range(20)]
-    for one in some:
-        assert one.stdout is not None
-        assert one.stdout.readline() == "ready\n"
-    for one in some:
-        assert one.stdin is not None
-        one.stdin.write("go\n")
-        one.stdin.flush()
+    let_go(some)
     keys = {one.communicate(timeout=60)[0].strip() for one in some}
     assert keys == {signing.load_key().hex()}
     assert len(signing.load_key()) == 32

@@ -103,7 +103,7 @@ def _arguments(queue: JobQueue, ids: Sequence[str], parameters: Sequence[list[st
     found: dict[str, _Sparse] = {}
     for begin in range(0, len(ids), _AT_ONCE):
         some = ids[begin : begin + _AT_ONCE]
-        loaded = queue._arguments(some)
+        loaded = queue._loader.arguments(some)
         for place, job_id in enumerate(some, begin):
             args, kwargs = loaded.get(job_id) or ((), {})
             for name, value in zip(_positional(parameters[place], len(args)), args, strict=True):
@@ -127,7 +127,7 @@ def _results(queue: JobQueue, ids: Sequence[str], completed: Any) -> tuple[dict[
             errors[places[gone]] = "it was removed while this frame was made"
         for final in finals:
             try:
-                values[places[final.id]] = queue._value(final)
+                values[places[final.id]] = queue._loader.value(final)
             except GigQError as error:
                 errors[places[final.id]] = str(error)
             except Exception as error:  # whatever a class of the user raises while it is loaded

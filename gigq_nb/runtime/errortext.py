@@ -18,7 +18,7 @@ def as_bytes(text: str) -> bytes:
 
 def clean(text: str) -> str:
     """Text that can be stored: no lone surrogates, no NUL."""
-    return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\0")
+    return as_bytes(text).decode().replace("\0", "\\0")
 
 
 def line_of(error: BaseException) -> str:
@@ -27,7 +27,7 @@ def line_of(error: BaseException) -> str:
         text = str(error)
     except BaseException as second:
         text = f"<its message cannot be read: {type(second).__name__}>"
-    return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\0")[:MOST_TEXT]
+    return clean(text)[:MOST_TEXT]
 
 
 def middle_out(text: str) -> str:
@@ -40,11 +40,10 @@ def middle_out(text: str) -> str:
 def trace_of(error: BaseException) -> str:
     """The traceback as text, without the engine's own frames and without locals."""
     try:
-        lines = traceback.format_exception(type(error), error, _users(error.__traceback__))
-        text = "".join(lines)
+        text = "".join(traceback.format_exception(type(error), error, _users(error.__traceback__)))
     except BaseException as second:
         text = f"{type(error).__qualname__}: {line_of(error)} (its traceback cannot be formatted: {type(second).__name__})"
-    return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\0")
+    return clean(text)
 
 
 def _users(trace: TracebackType | None) -> TracebackType | None:

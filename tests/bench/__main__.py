@@ -40,6 +40,13 @@ def chosen(options: argparse.Namespace) -> list[plan.Case]:
     return [case for case in cases if case.contenders]
 
 
+def _what(options: argparse.Namespace) -> str:
+    """Which of the cases a run is of; the table says what is missing, this says why."""
+    whole = "the main figures" if options.quick else "what the bars need" if options.bars else "all cases"
+    parts = [f"only {what}" for what in (options.only, *(options.contender or ())) if what]
+    return ", ".join([whole, *parts]) + ("; files of a million jobs in the first turn only" if options.bars else "")
+
+
 def tell(record: Record) -> None:
     figures = ", ".join(f"{name} {show(value)}" for name, value in record.figures.items())
     print(
@@ -80,7 +87,7 @@ def main() -> int:
         return 0
     count = options.turns or (1 if options.quick else 3)
     give_up_at = time.monotonic() + QUICK_S if options.quick else float("inf")
-    about = machine.describe(options.folder)
+    about = {"run": _what(options), **machine.describe(options.folder)}
     records = turns.run(cases, count, options.folder, give_up_at=give_up_at, tell=tell)
     partial = options.quick or options.bars or options.only or options.contender
     if folder := options.out or (None if partial else HERE):

@@ -50,19 +50,12 @@ def full() -> list[Case]:
         Case(name="latency", measure="latency", size={"jobs": 200, "seconds": 20}, contenders=EVERYBODY),
         Case(name="latency, as shipped", measure="latency", size={"jobs": 200, "seconds": 30}, contenders=SHIPPED),
         *_growth(GROWTH_KINDS, GROWTH_SIZES, ("gigq_nb", *PEERS, "sqlite"), probes=10_000),
-        Case(name="chain of 200", measure="graph", size={"shape": "chain", "jobs": 200}, contenders=EVERYBODY),
-        Case(name="fan 1 → 1000 → 1", measure="graph", size={"shape": "fan", "jobs": 1000}, contenders=EVERYBODY),
-        Case(name="idle", measure="idle", size={"settle_s": 5, "seconds": 20}, contenders=EVERYBODY[:-1]),
+        *_graphs(EVERYBODY),
+        _idle(5, 20, EVERYBODY[:-1]),
         Case(name="idle, as shipped", measure="idle", size={"settle_s": 5, "seconds": 20}, contenders=SHIPPED),
         *_recovery(KILLS, 10, ("gigq_nb", *PEERS, *POOLS)),
         *(_frame(rows) for rows in (100_000, 1_000_000)),
-        Case(
-            name="live view, 1,000,000 jobs",
-            measure="view",
-            size={"jobs": 1_000_000},
-            contenders=("gigq_nb",),
-            limit_s=600,
-        ),
+        _view(1_000_000),
         *(_lengths(ms, jobs, EVERYBODY[:-1]) for ms, jobs in ((1, 2000), (10, 500), (100, 60))),
         *(
             _payload(label, size, jobs, EVERYBODY)
@@ -79,16 +72,14 @@ def bars() -> list[Case]:
     million = [
         *_growth(GROWTH_KINDS, (GROWTH_SIZES[0], GROWTH_SIZES[-1]), ("gigq_nb",), probes=5_000),
         _frame(1_000_000),
-        Case(name="live view, 1,000,000 jobs", measure="view", size={"jobs": 1_000_000}, contenders=("gigq_nb",), limit_s=600),
+        _view(1_000_000),
     ]
     return [
         *_submit(10_000, 2_000, few),
         *_end_to_end(10_000, 2_000, few, cold=False),
-        Case(name="latency, as shipped", measure="latency", size={"jobs": 100, "seconds": 10}, contenders=("gigq_nb",)),
-        Case(name="latency", measure="latency", size={"jobs": 100, "seconds": 10}, contenders=two),
-        Case(name="chain of 200", measure="graph", size={"shape": "chain", "jobs": 200}, contenders=few),
-        Case(name="fan 1 → 1000 → 1", measure="graph", size={"shape": "fan", "jobs": 1000}, contenders=few),
-        Case(name="idle", measure="idle", size={"settle_s": 2, "seconds": 20}, contenders=("gigq_nb",)),
+        *_latency(100, 10, two),
+        *_graphs(few),
+        _idle(2, 20, ("gigq_nb",)),
         *_recovery(KILLS, 10, ("gigq_nb",)),
         _frame(100_000),
         *(_submitters(count, 2, ("gigq_nb",)) for count in (1, 2, 4)),
@@ -102,12 +93,10 @@ def quick() -> list[Case]:
     return [
         *_submit(5_000, 1_000, few),
         *_end_to_end(10_000, 1_000, few, cold=False),
-        Case(name="latency, as shipped", measure="latency", size={"jobs": 50, "seconds": 3}, contenders=("gigq_nb",)),
-        Case(name="latency", measure="latency", size={"jobs": 50, "seconds": 3}, contenders=few),
+        *_latency(50, 3, few),
         *_growth(("pending", "finished"), (1_000, 100_000), ("gigq_nb", "huey", "sqlite"), probes=3_000),
-        Case(name="chain of 200", measure="graph", size={"shape": "chain", "jobs": 200}, contenders=few),
-        Case(name="fan 1 → 1000 → 1", measure="graph", size={"shape": "fan", "jobs": 1000}, contenders=few),
-        Case(name="idle", measure="idle", size={"settle_s": 1, "seconds": 5}, contenders=("gigq_nb",)),
+        *_graphs(few),
+        _idle(1, 5, ("gigq_nb",)),
         *_recovery(3, 3, ("gigq_nb",)),
         _frame(100_000),
         _lengths(10, 100, few[:-1]),
@@ -142,6 +131,22 @@ def _end_to_end(jobs: int, slow_jobs: int, contenders: tuple[str, ...], *, cold:
             )
 
 
+def _latency(jobs: int, seconds: float, contenders: tuple[str, ...]) -> Iterator[Case]:
+    """gigq_nb as shipped, and all of them polling as fast as they can be told to."""
+    size = {"jobs": jobs, "seconds": seconds}
+    yield Case(name="latency, as shipped", measure="latency", size=size, contenders=("gigq_nb",))
+    yield Case(name="latency", measure="latency", size=size, contenders=contenders)
+
+
+def _graphs(contenders: tuple[str, ...]) -> Iterator[Case]:
+    yield Case(name="chain of 200", measure="graph", size={"shape": "chain", "jobs": 200}, contenders=contenders)
+    yield Case(name="fan 1 → 1000 → 1", measure="graph", size={"shape": "fan", "jobs": 1000}, contenders=contenders)
+
+
+def _idle(settle_s: float, seconds: float, contenders: tuple[str, ...]) -> Case:
+    return Case(name="idle", measure="idle", size={"settle_s": settle_s, "seconds": seconds}, contenders=contenders)
+
+
 def _growth(kinds: tuple[str, ...], sizes: tuple[int, ...], contenders: tuple[str, ...], probes: int) -> Iterator[Case]:
     for kind in kinds:
         for others in sizes:
@@ -171,6 +176,10 @@ def _recovery(kills: int, limit_s: float, contenders: tuple[str, ...]) -> Iterat
 
 def _frame(rows: int) -> Case:
     return Case(name=f"{rows:,} jobs as a DataFrame", measure="frame", size={"rows": rows}, contenders=("gigq_nb",), limit_s=600)
+
+
+def _view(jobs: int) -> Case:
+    return Case(name=f"live view, {jobs:,} jobs", measure="view", size={"jobs": jobs}, contenders=("gigq_nb",), limit_s=600)
 
 
 def _lengths(ms: int, jobs: int, contenders: tuple[str, ...]) -> Case:

@@ -24,7 +24,7 @@ from gigq_nb.errors import (
 from gigq_nb.store import filesystem, schema
 from gigq_nb.store.db import Database
 from tests import invariants
-from tests.scripts import run, start
+from tests.scripts import let_go, run, start
 from tests.store.disks import can_mount, read_only
 
 FIRST = Path(__file__).parent.parent / "data" / "first.db"
@@ -305,13 +305,7 @@ def test_twenty_processes_that_make_the_same_file_at_once_make_one_queue(queue_p
         print(JobQueue(sys.argv[1]).submit(len, "abc"))
         """
     some = [start(script, queue_path) for _ in range(20)]
-    for one in some:
-        assert one.stdout is not None
-        assert one.stdout.readline() == "ready\n"
-    for one in some:
-        assert one.stdin is not None
-        one.stdin.write("go\n")
-        one.stdin.flush()
+    let_go(some)
     ids = {one.communicate(timeout=60)[0].strip() for one in some}
     assert [one.returncode for one in some] == [0] * 20
     assert len(ids) == 20

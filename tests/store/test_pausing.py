@@ -8,7 +8,7 @@ import pytest
 from gigq_nb import JobQueue
 from gigq_nb.states import Outcome
 from gigq_nb.store import pausing, reads, views, workers
-from tests.scripts import run, start
+from tests.scripts import let_go, run, start
 from tests.store.rig import START_MS, Rig
 
 SINCE = "paused since 2023-11-14 22:13:20 UTC"
@@ -153,13 +153,7 @@ def test_from_the_commit_of_a_pause_on_no_process_claims(rig: Rig) -> None:
     rig.submit_all([rig.new_job() for _ in range(20_000)])
     claimers = [start(CLAIMER, rig.database.path, rig.new_worker(pid=5000 + n), rig.runtime) for n in range(3)]
     try:
-        for one in claimers:
-            assert one.stdout is not None
-            assert one.stdout.readline() == "ready\n"
-        for one in claimers:
-            assert one.stdin is not None
-            one.stdin.write("go\n")
-            one.stdin.flush()
+        let_go(claimers)
         claimed = 0
         while claimed < 50:
             with rig.database.read() as db:
