@@ -113,15 +113,21 @@ def test_views_move_with_the_kernel_idle_and_busy_and_buttons_say_when_they_must
 
 
 def test_buttons_cancel_and_retry_and_are_reached_by_keyboard(notebook: Book) -> None:
-    book = notebook([SETUP, "job = q.submit(train, 1000); job", "b = q.map(bad, [1, 1, 2]); b.wait(60); b"])
+    twice = (
+        "for _ in range(600):\n    if len(q.executions()) == 7: break\n    time.sleep(.1)\nb.wait(60)\nprint(len(q.executions()))"
+    )
+    book = notebook([SETUP, "job = q.submit(train, 1000); job", "b = q.map(bad, [1, 1, 2]); b.wait(60); b", twice])
     wide(book)
-    book.run_all()
+    for cell in range(3):
+        book.run(cell)
     until(book, "document.querySelector('.gigq-live')?.innerText.includes('running')")
     button = book.page.locator(".gigq-live button", has_text="Cancel")
     button.focus()
     book.page.keyboard.press("Enter")
     until(book, "document.querySelector('.gigq-live').innerText.includes('cancelled')")
     book.page.locator(".gigq-live button", has_text="Retry 3 failed").click()
+    book.run(3)
+    assert book.save().cells[3].outputs[0].text == "7\n", "the job, and each of the three twice"
     until(book, "document.querySelectorAll('.gigq-live')[1].innerText.includes('× 2')")
     until(book, "document.querySelectorAll('.gigq-live')[1].innerText.includes('ValueError: no model for 1 <b>bold</b>')")
     book.page.locator(".gigq-live button", has_text="Retry").first.click()
