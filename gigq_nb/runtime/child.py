@@ -7,52 +7,33 @@ another. Running, packing the result and sending it fail differently and stand i
 
 from __future__ import annotations
 
-import _signal  # type: ignore[import-not-found]  # signal.getsignal wraps each answer in an enum: dearer than the question
 import contextlib
 import ctypes
 import faulthandler
 import fcntl
-import functools
 import gc
 import inspect
-import io
 import json
 import linecache
 import math
 import mmap
 import os
-import random
 import signal
 import socket
 import sys
-import threading
 import time
 import warnings
-from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from .. import payload
 from ..errors import JobFailed, NotSerializable
 from . import context, errortext, tqdm_report, wire
 from .preview import arguments_preview, exact_json, preview
+from .surroundings import KnownTask, Surroundings
 
 MOST_EXCEPTION_BYTES = 1024 * 1024
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 _F_SEAL_FUTURE_WRITE = 0x10  # Linux 5.1; the fcntl module does not name it
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGALRM, signal.SIGCHLD, signal.SIGUSR1, signal.SIGUSR2)
-
-
-@dataclass(slots=True)
-class _Task:
-    function: int
-    digest: bytes
-    name: str
-    folder: str
-    sys_path: list[str]
-    env: dict[str, str]
-    memory_bytes: int | None
-    pass_parent_results: bool | None
-    accepts_parents: bool | None = None
 
 
 class _Changed(Exception):
@@ -64,34 +45,18 @@ class MemoryLimit(MemoryError):
 
 
 class Child:
-    """The loop of a child process, and the state that is put back between two jobs."""
+    """The loop of a child process."""
 
     def __init__(self, sock: socket.socket, log: int, page: mmap.mmap, nonce: bytes, key: bytes) -> None:
         self.sock, self.log, self.page, self.nonce, self.key = sock, log, page, nonce, key
         self.pid = os.getpid()
         self.functions: dict[int, bytes | memoryview] = {}
-        self.tasks: dict[int, _Task] = {}
+        self.tasks: dict[int, KnownTask] = {}
         self.bare: dict[int, Any] = {}
         self.bare_globals = 0
-        self.modules_seen = 0
-        self.local_files: dict[str, int] = {}
-        self.local_path: list[str] = []
-        self.environment = dict(os.environ)
-        self.raw_environment = dict(os.environ._data)  # type: ignore[attr-defined]
-        self.umask = os.umask(0o077)
-        os.umask(self.umask)
-        self.null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
-        self.log_inode, self.null_inode = os.fstat(log).st_ino, os.fstat(self.null).st_ino
-        self.handlers = [(int(number), _signal.getsignal(number)) for number in _SIGNALS]
-        self.blocked = _signal.pthread_sigmask(_signal.SIG_BLOCK, ())
-        self.tracing, self.profiling = sys.gettrace(), sys.getprofile()
-        self.limits = _limits()
-        self.recursion = sys.getrecursionlimit()
-        self.reseed = False
-        self.watch_random()
+        self.around = Surroundings(log)
         self.token, self.about = 0, ""
         self.far_n, self.far_text, self.far_size = 0, "", 0
-        self.streams()
 
     # ------------------------------------------------------------------------------------------ the loop
 
@@ -115,18 +80,18 @@ class Child:
                     linecache.cache[name] = (len(text), None, text.splitlines(keepends=True), name)
             elif kind == wire.TASK:
                 data = json.loads(bytes(content[32:]))
-                self.tasks[a] = _Task(b, bytes(content[:32]), **data)
+                self.tasks[a] = KnownTask(b, bytes(content[:32]), **data)
             elif kind == wire.FORGET:
                 self.functions.clear()
                 self.bare.clear()
                 self.tasks.clear()
 
-    def job(self, token: int, task: _Task, content: bytes | memoryview) -> None:
+    def job(self, token: int, task: KnownTask, content: bytes | memoryview) -> None:
         """Run one job and report it."""
         size, attempt, packed_id, signature = wire.JOB_HEAD.unpack_from(content)
         job_id = packed_id.decode()
         self.token, self.about = token, f"{job_id} {token}"
-        self.began_ns, started = time.time_ns(), time.monotonic_ns()
+        self.around.began_ns, started = time.time_ns(), time.monotonic_ns()
         wire.NOW.pack_into(self.page, 0, token, started)
         context.state.begin(context.CurrentJob(job_id, task.name, attempt), self.note, self.report)
         value: Any = None
@@ -137,7 +102,7 @@ class Child:
             if not payload.verify(self.key, signature, payload.SLOT_JOB, job_id, task.digest, arguments):
                 raise _Changed(payload.CHANGED)
             parents = self.parents(content[at:]) if len(content) > at else {}
-            self.prepare(task)
+            self.around.prepare(task)
             payload.ParentRef.resolve = lambda one: _parent(parents, one)
             args, kwargs = payload.unpack(arguments)
             shown = arguments_preview(args, kwargs)
@@ -154,7 +119,7 @@ class Child:
                 os._exit(1)
             finished = time.monotonic_ns()
             if task.memory_bytes:
-                self.restore_limits()  # to say what happened takes memory, too
+                self.around.restore_limits()  # to say what happened takes memory, too
             if isinstance(error, _Changed):
                 kind = "gigq_nb.errors.PayloadDamaged"
                 self.close_log(token)
@@ -167,7 +132,11 @@ class Child:
             finished = time.monotonic_ns()
             self.succeeded(token, started, finished, value, shown)
         del value
-        self.tidy(task)
+        wire.NOW.pack_into(self.page, 0, 0, 0)
+        self.token = 0
+        context.state.end()
+        payload.forget_classes()
+        self.around.tidy(task)
 
     def function(self, number: int) -> Any:
         """The function, made anew for each job, so that none sees what another did to its globals; one that has none is kept."""
@@ -209,7 +178,7 @@ class Child:
             signature,
         )
 
-    def failed(self, token: int, started: int, finished: int, error: BaseException, shown: str | None, task: _Task) -> None:
+    def failed(self, token: int, started: int, finished: int, error: BaseException, shown: str | None, task: KnownTask) -> None:
         """Make the exception readable, and loadable where that is possible."""
         if isinstance(error, SystemExit):
             message = f"exited with code {error.code!r} before returning; sys.exit() in a job is a failure, also with 0"
@@ -257,144 +226,10 @@ class Child:
             signature,
         )
 
-    # ------------------------------------------------------------------------------------------ before and after
-
-    def prepare(self, task: _Task) -> None:
-        """The folder, path, environment and limits in which the job starts."""
-        try:
-            os.chdir(task.folder)
-        except OSError as error:
-            raise JobFailed(f"the folder {task.folder}, from which the job was submitted, is gone: {error.strerror}") from None
-        if sys.path != task.sys_path:
-            sys.path[:] = task.sys_path
-        if task.env:
-            os.environ.update(task.env)
-        if task.memory_bytes:
-            import resource
-
-            hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
-            resource.setrlimit(resource.RLIMIT_DATA, (task.memory_bytes, hard))
-
-    def tidy(self, task: _Task) -> None:
-        """Put back what a job may have changed in this process; leave, if that cannot be done."""
-        wire.NOW.pack_into(self.page, 0, 0, 0)
-        self.token = 0
-        context.state.end()
-        payload.forget_classes()
-        if os.environ._data != self.raw_environment:  # type: ignore[attr-defined]
-            os.environ.clear()
-            os.environ.update(self.environment)
-        os.umask(self.umask)
-        self.restore_hooks()
-        if "resource" in sys.modules:
-            self.restore_limits()
-        if self.reseed or "numpy.random" in sys.modules:
-            self.seed()
-        if sys.getrecursionlimit() != self.recursion:
-            sys.setrecursionlimit(self.recursion)
-        if not self.streams_in_place():
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of a file that it left open: that would stand in the log of the next job
-                self.streams()
-        if task.memory_bytes:
-            gc.collect()
-        if len(sys.modules) != self.modules_seen:
-            self.see_modules(task)
-        try:
-            while os.waitpid(-1, os.WNOHANG)[0]:  # orphans of the job that were handed to this sub-reaper
-                pass
-            os._exit(0)  # it left processes that live: they would print into the log of the next one
-        except ChildProcessError:
-            pass
-        if len(threading._active) > 1 and any(_goes_on(one) for one in threading.enumerate()):  # type: ignore[attr-defined]
-            os._exit(0)  # so would its threads; the worker starts another child
-
-    def restore_hooks(self) -> None:
-        """Signals, timers, trace functions: what would break into the next job."""
-        for number, handler in self.handlers:
-            if _signal.getsignal(number) is not handler:
-                signal.signal(number, handler)
-        _signal.pthread_sigmask(_signal.SIG_SETMASK, self.blocked)
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        if sys.gettrace() is not self.tracing:
-            sys.settrace(self.tracing)
-        if sys.getprofile() is not self.profiling:
-            sys.setprofile(self.profiling)
-
-    def watch_random(self) -> None:
-        """A seed that a job sets is its own: the next one must not get the same numbers."""
-        for name in ("seed", "setstate"):
-            setattr(random, name, self._seeding(getattr(random, name)))
-
-    def _seeding(self, inner: Any) -> Any:
-        @functools.wraps(inner)
-        def seeding(*args: Any, **kwargs: Any) -> Any:
-            self.reseed = True
-            return inner(*args, **kwargs)
-
-        return seeding
-
-    def seed(self) -> None:
-        random.seed()
-        self.reseed = False
-        if "numpy.random" in sys.modules:
-            sys.modules["numpy.random"].seed()
-
-    def restore_limits(self) -> None:
-        import resource
-
-        for number, before in self.limits.items():
-            if resource.getrlimit(number) != before:
-                try:
-                    resource.setrlimit(number, before)
-                except (ValueError, OSError):
-                    os._exit(0)  # a hard limit was lowered: this process is spoilt for the next job
-
-    def streams(self) -> None:
-        """Descriptors 0 to 2 and the streams on top of them, as they are at the start of a job."""
-        os.dup2(self.null, 0)
-        os.dup2(self.log, 1)
-        os.dup2(self.log, 2)
-        sys.stdin = io.TextIOWrapper(io.FileIO(0, "r", closefd=False), encoding="utf-8")
-        self.out = _stream(1)
-        self.err = _stream(2)
-        sys.stdout, sys.stderr = self.out, self.err
-        sys.__stdout__, sys.__stderr__, sys.__stdin__ = self.out, self.err, sys.stdin  # type: ignore[misc]
-
-    def streams_in_place(self) -> bool:
-        try:
-            if sys.stdout is not self.out or sys.stderr is not self.err or self.out.closed or self.err.closed:
-                return False
-            return os.fstat(1).st_ino == self.log_inode == os.fstat(2).st_ino and os.fstat(0).st_ino == self.null_inode
-        except (OSError, ValueError):  # closed; detached
-            return False
-
-    def see_modules(self, task: _Task) -> None:
-        """After a job: which local modules it imported. A file that changed since the job began may have been read before."""
-        self.modules_seen = len(sys.modules)
-        for module in list(sys.modules.values()):
-            file = getattr(module, "__file__", None)
-            if isinstance(file, str) and file not in self.local_files and _is_local(file):
-                self.local_path = task.sys_path
-                with contextlib.suppress(OSError):
-                    changed = os.stat(file).st_mtime_ns
-                    self.local_files[file] = changed if changed < self.began_ns else 0
-
     def is_stale(self, number: int) -> bool:
-        """Whether this process cannot run a task: a local module that was imported here has changed on disk since, or
-        would be found elsewhere by this submitter; or the worker took back what was on its way."""
+        """Whether this process cannot run a task: because of a local module, or as the worker took back what was on its way."""
         task = self.tasks.get(number)
-        if task is None or task.function not in self.functions:
-            return True
-        if self.local_files and task.sys_path != self.local_path:
-            return True
-        for file, seen in self.local_files.items():
-            try:
-                if os.stat(file).st_mtime_ns != seen:
-                    return True
-            except OSError:
-                return True
-        return False
+        return task is None or task.function not in self.functions or self.around.are_stale(task)
 
     # ------------------------------------------------------------------------------------------ parents
 
@@ -415,7 +250,7 @@ class Child:
             at += size
         return found
 
-    def inject(self, function: Any, task: _Task, parents: dict[str, Any], kwargs: dict[str, Any]) -> None:
+    def inject(self, function: Any, task: KnownTask, parents: dict[str, Any], kwargs: dict[str, Any]) -> None:
         """GigQ's ``parent_results``: {parent id: result}, for functions that take it."""
         wanted = task.pass_parent_results
         if wanted is None:
@@ -431,16 +266,7 @@ class Child:
         """Flush what the job showed and printed, and mark its end in the log pipe, before the job is reported."""
         if context.state.shown is not None:
             context.state.shown.flush()
-        try:
-            self.out.flush()
-            self.err.flush()
-            if sys.stdout is not self.out or sys.stderr is not self.err:
-                for stream in (sys.stdout, sys.stderr):
-                    stream.flush()
-        except Exception:
-            pass  # the job closed or replaced them
-        if os.fstat(self.log).st_ino != self.log_inode:  # the job closed it and opened another file at its number
-            os._exit(1)
+        self.around.flush()
         os.write(self.log, wire.MARK.pack(self.nonce, token))
 
     def send(self, kind: bytes, token: int, started: int, finished: int, *sections: bytes) -> None:
@@ -489,36 +315,6 @@ def _parent(parents: dict[str, bytes | memoryview | None], job_id: str) -> Any:
         return payload.unpack(packed)
     except Exception as error:
         raise JobFailed(f"the result of the parent {job_id} cannot be loaded here: {errortext.line_of(error)}") from error
-
-
-def _limits() -> dict[int, tuple[int, int]]:
-    """The limits of this process before any job. The module is forgotten again: that it is there says that a job asked for it."""
-    import resource
-
-    names = ("DATA", "AS", "CPU", "FSIZE", "NOFILE", "STACK", "NPROC", "CORE")
-    found = {number: resource.getrlimit(number) for number in (getattr(resource, f"RLIMIT_{name}") for name in names)}
-    del sys.modules["resource"]
-    return found
-
-
-def _goes_on(thread: threading.Thread) -> bool:
-    """Whether a thread is what a job left running; tqdm's and IPython's own threads print nothing."""
-    return thread is not threading.main_thread() and type(thread).__name__ not in ("TMonitor", "HistorySavingThread")
-
-
-def _is_local(file: str) -> bool:
-    return (
-        not file.startswith((sys.prefix, sys.base_prefix, errortext.OWN)) and "site-packages" not in file and os.path.isabs(file)
-    )
-
-
-def _stream(descriptor: int) -> io.TextIOWrapper:
-    return io.TextIOWrapper(
-        io.BufferedWriter(io.FileIO(descriptor, "w", closefd=False), 65_536),
-        encoding="utf-8",
-        errors="backslashreplace",
-        line_buffering=True,
-    )
 
 
 def _prctl(option: int, value: int) -> None:
