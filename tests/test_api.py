@@ -206,7 +206,7 @@ def test_map_refuses_lists_that_are_none(queue: JobQueue, lists: tuple[Any, ...]
 def test_map_combines_in_step_and_as_a_product(queue: JobQueue) -> None:
     step = queue.map(add, [1, 2], y=[3, 4])
     product = queue.map(add, x=[1, 2], y=[3, 4], product=True)
-    found = queue._arguments([*step.ids, *product.ids])
+    found = queue._loader.arguments([*step.ids, *product.ids])
     assert [found[one] for one in step.ids] == [((1,), {"y": 3}), ((2,), {"y": 4})]
     assert [found[one] for one in product.ids] == [((), {"x": x, "y": y}) for x in (1, 2) for y in (3, 4)]
 

@@ -188,7 +188,7 @@ def test_arguments_are_as_they_were_at_the_submit(queue_path: Path) -> None:
     job = queue.submit(cell("def f(*a, **k): pass")["f"], numbers, options=options)
     numbers.append(3)
     options["a"].append(2)
-    assert queue._arguments([job]) == {job: (([1, 2],), {"options": {"a": [1]}})}
+    assert queue._loader.arguments([job]) == {job: (([1, 2],), {"options": {"a": [1]}})}
 
 
 # -------------------------------------------------------------------------------------------- modules by value

@@ -156,7 +156,7 @@ def test_results_errors_and_arguments_that_are_not_signed_are_refused(
         queue.job(trapped["done"]).result(0)
     with pytest.raises(GigQError, match="no"):
         queue.job(trapped["bad"]).result(0)
-    assert queue._arguments(list(trapped.values())) == dict.fromkeys(trapped.values())
+    assert queue._loader.arguments(list(trapped.values())) == dict.fromkeys(trapped.values())
     assert not marker.exists()
 
 

@@ -62,7 +62,7 @@ def test_looking_at_somebody_elses_file_runs_nothing_of_it(theirs: tuple[Path, l
     for one in (good, bad, pending, trap):
         assert queue.get_status(one)["exists"]
         repr(queue.job(one))
-    queue._arguments([good, bad, pending, trap])
+    queue._loader.arguments([good, bad, pending, trap])
     shown = speak("trust", path)
     assert "def touch(path):" in shown.text
     assert "Nothing was signed" in shown.text
@@ -205,7 +205,7 @@ def test_what_comes_in_place_of_a_pruned_job_after_the_look_is_not_signed(
     contents = trusting.look(queue)
     unseen = as_another_user(own_folder / "a", code, path, seen, tmp_path / "unseen").strip()
     assert trusting.sign(queue, contents)["jobs"] == 3
-    arguments = queue._arguments([bad, pending, unseen])
+    arguments = queue._loader.arguments([bad, pending, unseen])
     assert [one for one, loaded in arguments.items() if loaded is None] == [unseen]
     assert not (tmp_path / "unseen").exists()
 

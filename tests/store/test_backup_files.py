@@ -18,7 +18,7 @@ def test_a_backup_holds_the_large_values_too(tmp_path: Path) -> None:
     large = os.urandom(SPILL_BYTES + 1)
     job = queue.submit(len, large)
     copy = JobQueue(queue.backup(tmp_path / "copy.db"))
-    assert copy._arguments([job])[job] == ((large,), {})
+    assert copy._loader.arguments([job])[job] == ((large,), {})
 
 
 def test_a_backup_that_is_opened_as_a_queue_has_a_write_ahead_log_again(tmp_path: Path) -> None:
