@@ -144,9 +144,10 @@ class JobHandle(str):
             ResultLoadError, PayloadDamaged, PayloadRefused: there is a result, but it cannot be loaded here.
         """
         __tracebackhide__ = True  # IPython and pytest leave such frames out: what failed is in the cause
-        if self._queue._waiting.wait([str(self)], timeout):
+        final = self._queue._waiting.final(str(self), timeout)
+        if final is None:
             raise WaitTimeout(self._not_done_after(timeout))
-        return self._queue._loader.load(str(self))
+        return self._queue._loader.value(final)
 
     def exception(self, timeout: Any = None) -> BaseException | None:
         """The exception that :meth:`result` raises, or None; waits for the end."""

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from . import payload
 from .errors import JobCancelled, JobFailed, JobLost, JobTimeout, PayloadDamaged, PayloadRefused, RemoteError, ResultLoadError
-from .given import unknown
 from .store import reads
 from .store.filesystem import Spill
 from .store.reads import Final
@@ -23,18 +22,6 @@ class Loader:
     def __init__(self, queue: JobQueue) -> None:
         self._queue = queue
 
-    def final(self, job_id: str) -> Final:
-        """The end of a job as bytes, or how it stands if it is not done.
-
-        Raises:
-            JobNotFound: unknown id.
-        """
-        with self._queue._database.read() as db:
-            found = reads.finals(db, ids=[job_id])
-        if not found:
-            raise unknown(job_id)
-        return found[0]
-
     def value(self, final: Final) -> Any:
         """What ``result()`` returns or raises for a job that is done: see :func:`value_of`."""
         __tracebackhide__ = True
@@ -43,7 +30,7 @@ class Loader:
     def load(self, job_id: str) -> Any:
         """The same, by id."""
         __tracebackhide__ = True
-        return self.value(self.final(job_id))
+        return self.value(self._queue._waiting.now(job_id))
 
     def load_batch(self, number: int, *, raising: bool) -> list[Any]:
         """The same for all jobs of a batch, in the order of the submit; without ``raising``, exceptions in their places."""

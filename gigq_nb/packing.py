@@ -83,8 +83,10 @@ def _made_of(function: Any) -> _MadeOf:
 
 def _is_as_it_was(function: Any, made_of: _MadeOf, names: set[str]) -> bool:
     """No autoreload put other code in its place, and no cell defined meanwhile what it looks up."""
-    same = all(now is then for now, then in zip(_made_of(function), made_of, strict=True))
-    return same and not names & function.__globals__.keys() and not function.__dict__
+    code, defaults, kwdefaults, closure = made_of
+    same = function.__code__ is code and function.__defaults__ is defaults and function.__closure__ is closure
+    same = same and function.__kwdefaults__ is kwdefaults and not function.__dict__
+    return same and function.__globals__.keys().isdisjoint(names)
 
 
 def _captures_nothing(function: object) -> bool:

@@ -145,13 +145,10 @@ class JobQueue:
         return self._store_batch(tasks, jobs, _now_ms(), name, "map")
 
     def _store(self, task: NewTask, job: NewJob, now: int, key: str | None = None) -> JobHandle:
-        job_id = self._submit.store_one(task, job, now, key)
-        self._bell.ring("w")
-        return JobHandle(job_id, self)
+        return JobHandle(self._submit.store_one(task, job, now, key), self)
 
     def _store_batch(self, tasks: Sequence[NewTask], jobs: Sequence[NewJob], now: int, name: str, kind: str) -> Batch:
         number = self._submit.store(tasks, jobs, now, batch=(name, kind))
-        self._bell.ring("w")
         assert number is not None
         return Batch(self, number, [job.id for job in jobs])
 
@@ -195,7 +192,7 @@ class JobQueue:
         Raises:
             JobNotFound: (a KeyError) unknown id.
         """
-        final = self._loader.final(text_id(job_id))
+        final = self._waiting.now(text_id(job_id))
         return self._loader.value(final) if final.status == "completed" else None
 
     def list_jobs(self, status: JobStatus | str | None = None, limit: int = 100) -> list[dict[str, Any]]:
@@ -398,7 +395,7 @@ class JobQueue:
 
     @functools.cached_property
     def _submit(self) -> submission.Submitter:
-        return submission.Submitter(self._database)
+        return submission.Submitter(self._database, lambda: self._bell.ring("w"))
 
     @functools.cached_property
     def _waiting(self) -> Waiting:

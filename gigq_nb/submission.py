@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import inspect
 import itertools
 import json
@@ -36,10 +35,11 @@ class CaptureWarning(UserWarning):
 
 
 class Submitter:
-    """Prepares and stores submissions for one queue."""
+    """Prepares and stores submissions for one queue; ``announce`` wakes its workers."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, announce: Callable[[], object]) -> None:
         self.database = database
+        self.announce = announce
         self.spill = Spill(database.path)
         self.key = payload.load_key()
         self.key_id = payload.key_id(self.key)
@@ -260,7 +260,7 @@ class Submitter:
             ):
                 self.spill.write(f"function-{task.function_digest.hex()}", task.function_payload)
         # Who finds a key in the file takes its job for submitted: a key is not seen before its fsync.
-        with self.database.write(early=key is None) as db:
+        with self.database.write(early=self.announce if key is None else None) as db:
             if key is not None:
                 keys.refuse_held(db, key)
             if self._runtime is None:
@@ -278,6 +278,8 @@ class Submitter:
             submissions.submit(db, jobs, numbers, self._runtime, batch_number, now)
             if key is not None:
                 keys.hold(db, key, jobs[0].id)
+        if key is not None:
+            self.announce()
         if len(self._numbers) > 5000:
             self._numbers.clear()
         self._numbers.update(numbers)
@@ -303,9 +305,8 @@ def _names_parent_results(function: Callable[..., Any]) -> bool:
         return False
 
 
-@functools.lru_cache(maxsize=8)
-def _path_text(folder: str, entries: tuple[str, ...]) -> str:
-    return json.dumps([os.path.abspath(os.path.join(folder, one)) if one else folder for one in entries])
+#: sys.path, the folder, and what became of them: the same from one submit to the next, nearly always.
+_last_place: tuple[list[str], str, str] = ([], "", "")
 
 
 def _place() -> tuple[str, str]:
@@ -314,7 +315,13 @@ def _place() -> tuple[str, str]:
         folder = os.getcwd()
     except OSError:
         raise NotSerializable("the current folder is gone, so a job could not start in it; change to another one") from None
-    return folder, _path_text(folder, tuple(one for one in sys.path if isinstance(one, str)))
+    global _last_place
+    path, where, text = _last_place
+    if where != folder or path != sys.path:
+        absolute = [os.path.abspath(os.path.join(folder, one)) if one else folder for one in sys.path if isinstance(one, str)]
+        text = json.dumps(absolute)
+        _last_place = (list(sys.path), folder, text)
+    return folder, text
 
 
 def calls(iterables: Sequence[Any], lists: dict[str, Any], product: bool) -> Iterable[tuple[tuple[Any, ...], dict[str, Any]]]:

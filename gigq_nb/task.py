@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import types
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeGuard, overload
 
 from . import captures
@@ -129,6 +129,7 @@ def refuse_uncallable(function: object) -> None:
         )
 
 
+_STARS = inspect.CO_VARARGS | inspect.CO_VARKEYWORDS
 #: Signatures of plain functions, with the code and annotations they were read from: %autoreload puts others in their place.
 _signatures: dict[Any, tuple[types.CodeType, dict[str, Any], inspect.Signature | None]] = {}
 
@@ -177,6 +178,8 @@ def refuse_misfit(function: Callable[..., Any], args: Sequence[Any], kwargs: dic
     Raises:
         InvalidType: with Python's own words about the arguments.
     """
+    if _fits_plainly(function, args, kwargs):
+        return
     signature = signature_of(function)
     if signature is None:
         return
@@ -186,6 +189,14 @@ def refuse_misfit(function: Callable[..., Any], args: Sequence[Any], kwargs: dic
         signature.bind(*args, **kwargs)
     except TypeError as error:
         raise InvalidType(f"{captures.display_name(function)}{signature}: {error}") from None
+
+
+def _fits_plainly(function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
+    """Nearly always: as many positional arguments as a plain function has parameters. There is nothing to bind."""
+    if kwargs or type(function) is not types.FunctionType or function.__dict__:  # where __wrapped__ and __signature__ stand
+        return False
+    code = function.__code__
+    return code.co_argcount == len(args) and not code.co_kwonlyargcount and not code.co_flags & _STARS
 
 
 @overload

@@ -19,6 +19,7 @@ from .policies import duration_s
 from .states import FINAL, JobStatus
 from .store import pausing, reads
 from .store.db import Database
+from .store.reads import Final
 
 if TYPE_CHECKING:
     from .queue import JobQueue
@@ -69,6 +70,36 @@ class Waiting:
                 ear.wait(most_s if all(status == "pending" for status in statuses.values()) else min(most_s, 0.1))
                 statuses = self._statuses(ids)
         return statuses
+
+    def final(self, job_id: str, timeout: Any) -> Final | None:
+        """Wait for one job, and read its end as soon as it is there. None: the timeout came first.
+
+        Raises:
+            JobNotFound: unknown id.
+        """
+        end_s = None if timeout is None else time.monotonic() + duration_s(timeout, "timeout", least=0.0)
+        final = self.now(job_id)
+        if final.status in _FINAL:
+            return final
+        with self.bell.listen("k") as ear:
+            while (final := self.now(job_id)).status not in _FINAL:
+                rest_s = _LOOK_S if end_s is None else min(_LOOK_S, end_s - time.monotonic())
+                if rest_s <= 0:
+                    return None
+                ear.wait(rest_s)
+        return final
+
+    def now(self, job_id: str) -> Final:
+        """The end of a job as bytes, or how it stands if it is not done.
+
+        Raises:
+            JobNotFound: unknown id.
+        """
+        with self.database.read() as db:
+            found = reads.finals(db, ids=[job_id])
+        if not found:
+            raise unknown(job_id)
+        return found[0]
 
     def wait(self, ids: Sequence[str], timeout: Any, return_when: str = "ALL_COMPLETED") -> set[str]:
         """Wait for jobs. Returns the ids that are not done.

@@ -46,7 +46,11 @@ ONLY_IN: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("cloudpickle", "pickle", "dill", "marshal", "shelve"), ("payload",)),
     "hmac": ("signing",),
     **dict.fromkeys(("subprocess", "signal", "psutil", "multiprocessing", "resource", "pty"), ("runtime",)),
-    "ctypes": ("runtime", "store.db"),  # store.db: a connection that a fork inherited is leaked on purpose
+    "ctypes": (
+        "runtime",
+        "store.db",
+        "store.wal",
+    ),  # store.db: a connection that a fork inherited is leaked on purpose; store.wal: statx(2)
     **dict.fromkeys(("IPython", "ipywidgets", "ipykernel", "comm", "traitlets"), ("notebook",)),
     **dict.fromkeys(("pandas", "numpy", "matplotlib", "html"), ("notebook",)),
     **dict.fromkeys(("distributed", "dask"), ("runtime.dask_runner",)),

@@ -482,7 +482,8 @@ def test_no_sql_is_put_together_from_what_users_give() -> None:
 # where: from reads.conditions(), with bound values; column, table, key and the like: literals in columns.py; name, text: of VIEWS
 LOOKED_AT = {
     "columns.py column", "columns.py errors", "columns.py key", "columns.py newest", "columns.py rest", "columns.py rows_of",
-    "columns.py table", "columns.py where", "db.py 'truncate' if shrink else 'passive'", "db.py int(BUSY_S * 1000)",
+    "columns.py table", "columns.py where", "db.py 'truncate' if shrink else 'passive'", "db.py CHECKPOINT_BUSY_MS",
+    "db.py int(BUSY_S * 1000)",
     "db.py int(max(0.0, end_s - time.monotonic()) * 1000)", "db.py wanted", "health.py most:d", "health.py name", "pruning.py marks",
     "public.py name", "public.py text", "reads.py where", "schema.py APPLICATION_ID", "schema.py number:d", "transitions.py _OPEN_PARENTS",
 }  # fmt: skip

@@ -7,6 +7,7 @@ are kept and written later: a job that finished is never run again for that.
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import sys
@@ -27,6 +28,7 @@ from ..store import pausing, transitions, workers
 from ..store.db import Database
 from ..store.filesystem import Spill
 from ..store.transitions import Claim, Ending
+from ..store.wal import ROOM_BYTES
 from . import processes
 from .bell import PEERS, WORK, Bell, now_ms
 from .claiming import Claims
@@ -42,8 +44,8 @@ BEAT_S = 2.0
 LINGER_S = 5.0
 STOP_GRACE_S = 10.0
 BUSY_S = 0.25
-GROUP_S = 0.0015
-CHECKPOINT_BYTES, SHRINK_BYTES = 2**20, 64 * 2**20
+LEAST_GROUP_S, MOST_GROUP_S, GROUP_SHARE = 0.0015, 0.01, 6
+CHECKPOINT_BYTES, SHRINK_BYTES, WRITES_PER_LOOK = 2**20, 64 * 2**20, 50
 log = logging.getLogger("gigq_nb.worker")
 
 
@@ -129,6 +131,8 @@ class Worker:
         self._beat_s = 0.0
         self._looked_s = 0.0
         self._wrote_s = 0.0
+        self._group_s = LEAST_GROUP_S
+        self._writes = 0
         self._rung = False
         self._retry_write_s = 0.0
         self._why: str | None = None
@@ -144,6 +148,9 @@ class Worker:
 
     def start(self) -> None:
         """Work until stopped (Ctrl-C, SIGTERM, :meth:`stop`, ``%gigq worker stop``). Blocks."""
+        if self.alone:  # its objects are many, and none of them stands in a circle
+            gc.freeze()
+            gc.set_threshold(20_000)
         with StopSignals(self):
             self._open()
             try:
@@ -204,6 +211,7 @@ class Worker:
                 terminal=self.terminal, log=self.log_file, now=now, key_id=self.key_id, any_prefix=self.any_environment,
             )  # fmt: skip
             transitions.promote(db, now)
+        self.database.make_wal_room()
         if self._presence is not None:
             self._presence.close()
         self._presence = Presence(self.database, self.runner, self.number, self.linger_s)
@@ -259,6 +267,8 @@ class Worker:
     def _turn(self) -> bool:
         """Wait for news, write, send. Returns True when the worker is done."""
         assert self.runner is not None and self._bell is not None and self.neighbours is not None
+        if (group_s := self._group_left_s(time.monotonic())) > 0:
+            time.sleep(group_s)  # deaf: to be woken by each of their rings would cost more than what they ring for
         finished = self.runner.collect(self._patience_s())
         self._hear()
         self._take_in(finished)
@@ -318,7 +328,7 @@ class Worker:
         """
         assert self.runner is not None
         if self._rung and (self._endings or self.runner.is_busy() or self.runner.draining):
-            return self._wrote_s + GROUP_S - now_s
+            return self._wrote_s + self._group_s - now_s
         return 0.0
 
     def _hear(self) -> None:
@@ -366,6 +376,7 @@ class Worker:
             beat=began_s >= self._beat_s,
         )
         with self.database.write(durable=bool(this.endings or this.dead), busy_s=BUSY_S) as db:
+            locked_s = time.monotonic()
             now = now_ms()  # after the wait for the lock: what one worker ends, another begins later
             this.said = workers.asked(db, self.number)  # each time: who was taken for dead must neither claim nor enter children
             self._write_ends(db, this, now)
@@ -378,17 +389,19 @@ class Worker:
                 failpoint("before_commit")
         if this.endings:
             failpoint("after_commit")
-        self._committed(this)
+        self._committed(this, locked_s)
         if this.beat:
             self._beat_s = began_s + min(BEAT_S, self.lease_s / 5)
         if this.claims:
             failpoint("after_claim")
         if this.said == "gone" or (time.monotonic() - began_s > self.lease_s / 3 and self._was_taken_for_dead()):
+            self._tell(this)
             self._start_over()
             return
         if this.said is not None:
             self._stopping = "now" if this.said == "now" else self._stopping or "gently"
         self._send_on(this.claims)
+        self._tell(this)
         if this.paused is not None and this.paused != self.runner.draining and not self._stopping:
             self._hold(this.paused)
         for token in this.stops:
@@ -396,6 +409,8 @@ class Worker:
             self.runner.stop(token, Outcome.CANCELLED, options.grace_s if options else 2.0)
         if this.beat:
             self._housekeeping()
+        elif self._writes >= WRITES_PER_LOOK:
+            self._mind_the_wal(ROOM_BYTES // 2)
 
     def _hold(self, paused: bool) -> None:
         """The queue was paused: what has not begun goes back (the claim itself takes nothing meanwhile). Or it goes on."""
@@ -434,12 +449,14 @@ class Worker:
             self.neighbours.see(workers.peers(db, self.number), committed=True)
             self._read_runtimes(db)
 
-    def _committed(self, this: _Round) -> None:
-        """It is in the file: forget what was written, and tell whom it concerns."""
-        assert self.runner is not None and self._bell is not None
+    def _committed(self, this: _Round, locked_s: float) -> None:
+        """It is in the file: forget what was written."""
+        assert self.runner is not None
         self._reports.forget(this.endings)
         self._endings = []
         self._wrote_s, self._rung, self._check_requests = time.monotonic(), False, False
+        self._group_s = min(MOST_GROUP_S, max(LEAST_GROUP_S, GROUP_SHARE * (self._wrote_s - locked_s)))
+        self._writes += 1
         for one in this.late:
             log.warning("attempt %d of job %s was ended by somebody else; its result is dropped", one.claim.n, one.claim.id)
         self.runner.recorded([pid for pid, _ in this.born])
@@ -449,6 +466,10 @@ class Worker:
         ready, self._ready = self._ready, None
         if ready is not None:
             ready()
+
+    def _tell(self, this: _Round) -> None:
+        """Whom it concerns. After what was claimed is on its way: who is woken takes a processor."""
+        assert self._bell is not None
         if this.endings or this.homeless or this.dead:
             self._bell.ring("k")
         if this.dead or this.homeless:
@@ -507,16 +528,21 @@ class Worker:
 
     def _housekeeping(self) -> None:
         """After a beat: the WAL, silent neighbours, and whether anybody still needs this worker."""
-        assert self.neighbours is not None
-        if self.neighbours.leads(self.number) and self.database.wal_bytes() > CHECKPOINT_BYTES:
-            try:
-                self.database.checkpoint(shrink=self.database.wal_bytes() > SHRINK_BYTES)
-            except GigQError as error:
-                log.info("checkpoint put off: %s", error)
+        self._mind_the_wal(CHECKPOINT_BYTES)
         if not self.database.is_in_place():
             self._moved_away(QueueReplaced(f"{self.path} was deleted or replaced"))
             return
         self._look_who_is_here()
+
+    def _mind_the_wal(self, most_bytes: int) -> None:
+        """Move what was written into the file, so that the log begins anew instead of growing: to grow is slow, too."""
+        assert self.neighbours is not None
+        self._writes = 0
+        if self.neighbours.leads(self.number) and self.database.wal_used_bytes() > most_bytes:
+            try:
+                self.database.checkpoint(shrink=self.database.wal_bytes() > SHRINK_BYTES)
+            except GigQError as error:
+                log.info("checkpoint put off: %s", error)
 
     def _look_who_is_here(self) -> None:
         """A worker that was started for notebooks ends some time after the last of them."""

@@ -21,7 +21,7 @@ import sqlite3
 import threading
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from ..errors import NotAQueue, QueueReadOnly, QueueReplaced
@@ -36,6 +36,7 @@ from .wal import Wal
 BUSY_S = 15.0
 LEAST_BYTES = 512  # the smallest page of SQLite
 COMMITS_PER_LOOK = 200
+CHECKPOINT_BUSY_MS = 10
 WAL_BYTES, LONGEST_WAL_BYTES = 2**20, 64 * 2**20
 
 _PRAGMAS = (
@@ -191,15 +192,17 @@ class Database:
     # -------------------------------------------------------------------------------------------- transactions
 
     @contextlib.contextmanager
-    def write(self, *, durable: bool = True, early: bool = False, busy_s: float = BUSY_S) -> Iterator[sqlite3.Connection]:
+    def write(
+        self, *, durable: bool = True, early: Callable[[], object] | None = None, busy_s: float = BUSY_S
+    ) -> Iterator[sqlite3.Connection]:
         """One write transaction: all of it or nothing, also after an interrupt.
 
         Args:
             durable: fsync before this ends. What nobody was told about (a claim, a beat) needs none: the next fsync
                 of the file covers it, and after a power cut it is simply undone.
-            early: The others see it before its fsync, which then does not keep them from writing. Right for a submit: a
-                job that ran although the power failed before it was acknowledged could have done so after it, too.
-                Never for a result: who reads one must find it again.
+            early: The others see it before its fsync, which then does not keep them from writing; called in between, to
+                wake them. Right for a submit: a job that ran although the power failed before it was acknowledged could
+                have done so after it, too. Never for a result: who reads one must find it again.
             busy_s: How long to wait for the write lock.
 
         Raises:
@@ -211,7 +214,7 @@ class Database:
             if self._read_only:
                 raise QueueReadOnly(f"{self.path} cannot be written: its file system is read-only")
             fsync = durable and self.durable
-            wanted = "full" if fsync and not early else "normal"
+            wanted = "full" if fsync and early is None else "normal"
             self._set_synchronous(db, wanted)
             self._depth += 1
             try:
@@ -221,8 +224,10 @@ class Database:
                 failpoint("before_store_commit")
                 db.execute("commit")
                 failpoint("after_store_commit")
-                if fsync and early:
-                    self._wal.fsync()
+                if early is not None:
+                    early()
+                    if fsync:
+                        self._wal.fsync()
                 self._require_our_wal()
                 self._commits += 1
             except BaseException:
@@ -384,12 +389,25 @@ class Database:
         """
         with self._lock, self._errors():
             db = self._connected()
-            db.execute("pragma wal_checkpoint(truncate)" if shrink else "pragma wal_checkpoint(restart)").fetchone()
+            db.execute(f"pragma busy_timeout = {CHECKPOINT_BUSY_MS}")  # it needs the write lock, and others keep it busy
+            try:
+                db.execute("pragma wal_checkpoint(truncate)" if shrink else "pragma wal_checkpoint(restart)").fetchone()
+            finally:
+                db.execute("pragma busy_timeout = 0")
         return self.wal_bytes()
+
+    def make_wal_room(self) -> None:
+        """Lengthen a short write-ahead log, so that the next transactions overwrite it: an fsync then costs half."""
+        with self.write(durable=False):
+            self._wal.make_room()
 
     def wal_bytes(self) -> int:
         """Size of the write-ahead log, in bytes."""
         return self._wal.bytes()
+
+    def wal_used_bytes(self) -> int:
+        """How much of the write-ahead log is in use, in bytes: what a checkpoint would move, or has moved last."""
+        return self._wal.used_bytes()
 
     def changed_mark(self) -> tuple[int, int]:
         """A mark that changes with each commit of any process, without a connection: the WAL's time and size."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -162,7 +161,7 @@ def submit(db: Db, jobs: Sequence[NewJob], tasks: Mapping[bytes, int], runtime: 
     )
     if edges:
         db.executemany("insert into edges (parent, child, on_failure) values (?, ?, ?)", edges)
-    count(db, Counter({(batch, "pending"): len(jobs) - len(doomed), (batch, "cancelled"): len(doomed)}))
+    count(db, {(batch, "pending"): len(jobs) - len(doomed), (batch, "cancelled"): len(doomed)})
     failpoint("submit_after_insert")
 
 

@@ -99,12 +99,19 @@ def promote(db: Db, now: int, *, stepped: bool = True) -> int | None:
 
     ``stepped``: the clock may have been set; only then are all delayed jobs looked at.
     """
+    first = _first_delayed(db)
+    if first is None or (first > now and not stepped):
+        return first
     db.execute("update jobs set run_at = null, backoff_ms = null where run_at <= ?", (now,))
     if stepped:
         db.execute(
             "update jobs set run_at = null, backoff_ms = null where run_at is not null and backoff_ms is not null and run_at - backoff_ms > ?",
             (now,),
         )
+    return _first_delayed(db)
+
+
+def _first_delayed(db: Db) -> int | None:
     row = db.execute("select min(run_at) from jobs where run_at is not null").fetchone()
     return None if row[0] is None else int(row[0])
 

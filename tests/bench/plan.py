@@ -13,8 +13,12 @@ SHIPPED = ("gigq_nb", "gigq-shipped", "huey-shipped")
 # is pending.)
 SLOW = ("gigq", "huey", "dask", "ipyparallel")
 
+# Once a run: no bar is about them, and they take a minute a case.
+ONCE = ("dask", "ipyparallel")
+
 GROWTH_KINDS = ("pending", "blocked", "delayed", "finished")
 GROWTH_SIZES = (1_000, 10_000, 100_000, 1_000_000)
+MANY = 100_000  # so many others take a peer longer to fill in than to be measured
 
 # A kernel starts a dead worker again five times a minute at most, so that a worker that cannot live does not spin: more
 # kills than that in one measurement would measure this patience. For more, take more turns.
@@ -25,7 +29,8 @@ KILLS = 5
 class Case:
     """One measure with its sizes, and its contenders. `slow` replaces sizes for the contenders that need it.
 
-    `most_turns` bounds how often it is measured, where filling the file takes longer than measuring.
+    `most_turns` bounds how often it is measured, where filling the file takes longer than measuring; `once` names the
+    contenders that take part in the first turn only.
     """
 
     name: str
@@ -35,6 +40,7 @@ class Case:
     slow: dict = field(default_factory=dict)
     limit_s: float = 120
     most_turns: int | None = None
+    once: tuple[str, ...] = ONCE
 
     def size_for(self, contender: str) -> dict:
         return self.size | (self.slow if contender.removesuffix("-shipped") in SLOW else {})
@@ -52,10 +58,10 @@ def full() -> list[Case]:
         *_growth(GROWTH_KINDS, GROWTH_SIZES, ("gigq_nb", *PEERS, "sqlite"), probes=10_000),
         *_graphs(EVERYBODY),
         _idle(5, 20, EVERYBODY[:-1]),
-        Case(name="idle, as shipped", measure="idle", size={"settle_s": 5, "seconds": 20}, contenders=SHIPPED),
+        Case(name="idle, as shipped", measure="idle", size={"settle_s": 5, "seconds": 20}, contenders=SHIPPED, most_turns=1),
         *_recovery(KILLS, 10, ("gigq_nb", *PEERS, *POOLS)),
-        *(_frame(rows) for rows in (100_000, 1_000_000)),
-        _view(1_000_000),
+        _frame(100_000),
+        *(replace(case, most_turns=1) for case in (_frame(1_000_000), _view(1_000_000))),
         *(_lengths(ms, jobs, EVERYBODY[:-1]) for ms, jobs in ((1, 2000), (10, 500), (100, 60))),
         *(
             _payload(label, size, jobs, EVERYBODY)
@@ -144,7 +150,8 @@ def _graphs(contenders: tuple[str, ...]) -> Iterator[Case]:
 
 
 def _idle(settle_s: float, seconds: float, contenders: tuple[str, ...]) -> Case:
-    return Case(name="idle", measure="idle", size={"settle_s": settle_s, "seconds": seconds}, contenders=contenders)
+    size = {"settle_s": settle_s, "seconds": seconds}
+    return Case(name="idle", measure="idle", size=size, contenders=contenders, once=contenders[1:])
 
 
 def _growth(kinds: tuple[str, ...], sizes: tuple[int, ...], contenders: tuple[str, ...], probes: int) -> Iterator[Case]:
@@ -157,6 +164,7 @@ def _growth(kinds: tuple[str, ...], sizes: tuple[int, ...], contenders: tuple[st
                 size={"kind": kind, "others": others, "probes": probes},
                 slow={"probes": slow_probes},
                 contenders=contenders,
+                once=() if others < MANY else tuple(each for each in contenders if each not in OURS),
                 limit_s=300,
             )
 
@@ -171,7 +179,7 @@ def _recovery(kills: int, limit_s: float, contenders: tuple[str, ...]) -> Iterat
     ours = tuple(each for each in contenders if each in OURS)
     yield Case(name="recovery after SIGKILL", measure="recovery", size=size, contenders=ours)
     if others := tuple(each for each in contenders if each not in OURS):
-        yield Case(name="recovery after SIGKILL", measure="recovery", size=size | {"kills": 1}, contenders=others)
+        yield Case(name="recovery after SIGKILL", measure="recovery", size=size | {"kills": 1}, contenders=others, most_turns=1)
 
 
 def _frame(rows: int) -> Case:

@@ -72,7 +72,8 @@ def _order(cases: list[Case], turn: int) -> Iterator[tuple[Case, str]]:
             continue
         first = turn % max(1, len(case.contenders))
         for contender in case.contenders[first:] + case.contenders[:first]:
-            yield case, contender
+            if turn == 0 or contender not in case.once:
+                yield case, contender
 
 
 def measure(case: Case, contender: str, turn: int, folder: Path, *, limit_s: float) -> Record:

@@ -120,8 +120,10 @@ def test_who_writes_early_does_not_keep_others_waiting_for_its_fsync(queue_path:
         os.fdatasync(handle)
 
     monkeypatch.setattr("gigq_nb.store.wal._fdatasync", slow_disk)
-    with first.write(early=True) as db:
+    woken = []
+    with first.write(early=lambda: woken.append(len(fsynced))) as db:
         db.execute("insert into settings (name, value) values ('a', 'b')")
+    assert woken == [0], "nobody was woken before the fsync"
     assert fsynced == [f"{queue_path}-wal", "b"]
     with first.write() as db:  # and who must not be seen early is fsynced by SQLite, within the lock
         db.execute("delete from settings")
