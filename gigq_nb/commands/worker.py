@@ -62,8 +62,8 @@ def _work(door: Door, args: argparse.Namespace) -> Answer:
         interval,
         1 if args.concurrency is None else args.concurrency,
         any_environment=args.any_environment,
+        alone=True,
     )
-    worker.alone = True
     set_up_logging(None)
     if args.once:
         ran = worker.process_one()

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import math
 import mmap
 import os
 import secrets
-import signal
 import socket
 import subprocess
 import sys
@@ -15,31 +15,19 @@ import time
 from collections.abc import Container
 from dataclasses import dataclass, field
 
-from ..states import Outcome
 from ..store.transitions import Claim
 from . import processes, wire
-from .runner import Assignment, Finished
+from .runner import Assignment
+from .stopping import Doom
 
 UNKNOWN_S = 1e6
+AHEAD_S = 0.05
+MEMORY_CHECK_S = 0.2
 MOST_KNOWN_BYTES = 256 * 2**20
 MARK_VARIABLE = "GIGQ_NB_CHILD"
 _ENTRY = "import sys; sys.path.append({path!r}); from gigq_nb.runtime.child import main; main(sys.argv[1:])"
 _LOG_PIPE_BYTES = 1024 * 1024
 _UNDECIDED_BYTES = 64 * 1024
-
-
-@dataclass(slots=True)
-class Doom:
-    """An attempt that is being stopped: interrupt, then TERM, then KILL of the whole tree."""
-
-    token: int
-    outcome: Outcome
-    why: str
-    grace_s: float
-    deadline_ns: int
-    stage: int = 0
-    next_s: float = 0.0
-    finished: Finished | None = None
 
 
 class Given(dict[int, Assignment]):
@@ -120,6 +108,21 @@ class ChildProcess:
                 return UNKNOWN_S
             self.long = 0
         return self.queue.load_s + self.reserved_s
+
+    def next_look_s(self, now_s: float) -> float:
+        """Seconds until something must be looked at here: a timeout, a step of a stop, a job that turned out long."""
+        if self.doom is not None:
+            return self.doom.next_s - now_s
+        if not self.queue:
+            return math.inf
+        options = next(iter(self.queue.values())).task.options
+        since_ns = self.running()[1]
+        next_s = AHEAD_S if len(self.queue) > 1 or not self.chatty else 1.0
+        if options.timeout_s is not None:
+            next_s = min(next_s, options.timeout_s - (now_s - since_ns / 1e9) if since_ns else options.timeout_s)
+        if options.memory_bytes:
+            next_s = min(next_s, MEMORY_CHECK_S)
+        return next_s
 
     @property
     def is_open(self) -> bool:
@@ -316,19 +319,3 @@ def _receive_now(sock: socket.socket) -> tuple[bytes, object]:
         for i in range(0, len(data) - 3, 4):
             os.close(int.from_bytes(data[i : i + 4], sys.byteorder))
     return packet, None
-
-
-def death(code: int) -> str:
-    """What the end of a process says, in words."""
-    if code >= 0:
-        return f"its process exited with code {code} before the function returned"
-    try:
-        name = signal.Signals(-code).name
-    except ValueError:
-        name = "unknown"
-    text = f"its process was killed by signal {-code} ({name})"
-    if -code == signal.SIGKILL:
-        text += ", as the system does when memory runs out"
-    elif -code in (signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGFPE, signal.SIGILL):
-        text += ": a crash in native code; its log shows where, if anything does"
-    return text

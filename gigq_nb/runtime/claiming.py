@@ -9,7 +9,7 @@ from .. import payload
 from ..errors import PayloadDamaged
 from ..job import Options
 from ..states import Outcome, Reason
-from ..store import reads
+from ..store import reads, transitions, workers
 from ..store.filesystem import Spill
 from ..store.transitions import Claim, Ending, Failure
 from . import wire
@@ -20,10 +20,17 @@ MOST_TASKS = 5_000
 
 
 class Claims:
-    """What a worker knows of tasks, and how claimed jobs become assignments."""
+    """What a worker may run, what it knows of tasks, and how claimed jobs become assignments.
 
-    def __init__(self, spill: Spill) -> None:
-        self.spill = spill
+    Args:
+        spill: Where large payloads stand.
+        key_id: Whose jobs it can run.
+        prefix: Of which environment; None: of any.
+    """
+
+    def __init__(self, spill: Spill, key_id: str, prefix: str | None) -> None:
+        self.spill, self.key_id, self.prefix = spill, key_id, prefix
+        self.runtimes: list[int] = []
         self._tasks: dict[int, LoadedTask | PayloadDamaged] = {}
         self._parents: dict[int, list[Any]] = {}
 
@@ -32,18 +39,26 @@ class Claims:
         self._tasks.clear()
         self._parents.clear()
 
+    def read_runtimes(self, db: Any) -> None:
+        """Whose jobs may be claimed: a submit from a new environment makes a new one."""
+        self.runtimes = workers.runnable_runtimes(db, self.key_id, payload.PYTHON, self.prefix)
+
+    def take(self, db: Any, worker: int, runner: Runner, now: int, room: int) -> list[Claim]:
+        """Claim what the runner has room for, with the results that it waits for."""
+        if not self.runtimes:
+            self.read_runtimes(db)
+        claims = transitions.claim(db, worker, self.runtimes, now, room, lambda one: self.place(db, one, runner))
+        for one in claims:
+            if one.has_parents and (rows := reads.parent_results(db, one.seq)):
+                self._parents[one.token] = rows
+        return claims
+
     def place(self, db: Any, claim: Claim, runner: Runner) -> bool:
         """Whether the runner has room for this job. What is damaged is taken, too: it ends without being run."""
         task = self._tasks.get(claim.task)
         if task is None:
             task = self._tasks[claim.task] = self._load_task(db, claim.task)
         return isinstance(task, PayloadDamaged) or runner.place(claim, task)
-
-    def read_parents(self, db: Any, claims: list[Claim]) -> None:
-        """The results that claimed jobs wait for, in the transaction that claimed them."""
-        for one in claims:
-            if one.has_parents and (rows := reads.parent_results(db, one.seq)):
-                self._parents[one.token] = rows
 
     def _load_task(self, db: Any, number: int) -> LoadedTask | PayloadDamaged:
         """A task whose content is what its digest says: else nothing of it may be unpickled."""

@@ -311,10 +311,10 @@ def main(arguments: list[str]) -> NoReturn:
             concurrency=options["concurrency"],
             terminal=bool(options.get("terminal", False)),
             log_file=options["log"],
+            alone=True,
             **{name: options[name] for name in _PASSED_ON if name in options},
         )
-        worker.alone = True
-        worker._ready = lambda: _say(handle, {"ok": True, "name": worker.worker_id})
+        worker.ready = lambda: _say(handle, {"ok": True, "name": worker.worker_id})
     except BaseException as error:
         _say(handle, {"ok": False, "error": f"{type(error).__name__}: {error}"})
         raise SystemExit(1) from error

@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import math
 import select
-import signal
 import struct
 import time
 from collections.abc import Sequence
 
 from ..states import Outcome
 from ..store.transitions import Claim
-from . import processes, wire
-from .childprocess import ChildProcess, Doom, death, start_child
-from .placement import AHEAD_S, MOST_AHEAD, Placement, wants_to_be_alone
+from . import messages, processes, wire
+from .childprocess import AHEAD_S, MEMORY_CHECK_S, ChildProcess, start_child
+from .placement import MOST_AHEAD, Placement, wants_to_be_alone
 from .processes import set_subreaper
 from .runner import Assignment, Finished, LoadedTask
+from .stopping import Doom, death, died
 
-MEMORY_CHECK_S = 0.2
 MOST_PAUSE_S = 5.0
 log = logging.getLogger("gigq_nb.worker")
 
@@ -216,49 +214,26 @@ class LocalRunner:
         child.kill()
 
     def _take(self, child: ChildProcess, packets: list[tuple[bytes, bytes | memoryview | None]]) -> None:
-        for packet, body in packets:
-            kind, token, started, finished, a, b, c, d, e = wire.TO_WORKER.unpack_from(packet)
-            content = memoryview(packet)[wire.TO_WORKER.size :] if body is None else body
-            if kind == wire.RESULT or kind == wire.ERROR:
-                one = child.queue.remove(token)
+        for packet in packets:
+            said = messages.read(*packet)
+            if said.kind == wire.RESULT or said.kind == wire.ERROR:
+                one = child.queue.remove(said.token)
                 if one is not None:
-                    if started:
-                        self.placement.learn(one, (finished - started) / 1e9)
-                    if kind == wire.RESULT:
-                        over = Finished(
-                            one,
-                            Outcome.COMPLETED,
-                            started,
-                            finished,
-                            bytes(content[:a]) if body is None else content[:a],
-                            bytes(content[a + b + c + d : a + b + c + d + e]),
-                            str(content[a : a + b], "utf-8") if b else "",
-                            str(content[a + b : a + b + c], "utf-8") if c else "",
-                            str(content[a + b + c : a + b + c + d], "utf-8") if d else "",
-                        )
-                    else:
-                        over = Finished(
-                            one,
-                            Outcome.FAILED,
-                            started,
-                            finished,
-                            error=json.loads(bytes(content[:a])),
-                            exception=bytes(content[a : a + b]),
-                            signature=bytes(content[a + b + c + d : a + b + c + d + e]),
-                            arguments=str(content[a + b : a + b + c], "utf-8"),
-                        )
-                    self._over(child, over)
-            elif kind == wire.OUTPUT:
-                if token in child.queue:
-                    child.queue[token].outputs.put(started, bytes(content[:a]), bytes(content[a : a + b]))
-            elif kind == wire.STALE:
-                one = child.queue.remove(token)
+                    if said.started:
+                        self.placement.learn(one, (said.finished - said.started) / 1e9)
+                    self._over(child, said.finished_attempt(one))
+            elif said.kind == wire.OUTPUT:
+                if said.token in child.queue:
+                    bundle, signature, *_ = said.sections()
+                    child.queue[said.token].outputs.put(said.started, bytes(bundle), bytes(signature))
+            elif said.kind == wire.STALE:
+                one = child.queue.remove(said.token)
                 if one is not None:
                     one.sent = False
                     self.homeless.append(one)
                 self._retire(child)
             else:
-                raise ValueError(f"kind {kind!r}")
+                raise ValueError(f"kind {said.kind!r}")
 
     def look_how_far(self) -> None:
         """What running jobs say about their progress, from the pages that they share with us."""
@@ -276,17 +251,7 @@ class LocalRunner:
     def _over(self, child: ChildProcess, over: Finished) -> None:
         doom = child.doom
         if doom is not None and doom.token == over.assignment.claim.token:
-            # It completed before its time was up, or although its worker was asked to stop: that is not run again.
-            on_time = over.outcome is Outcome.COMPLETED and (
-                over.finished_ns <= doom.deadline_ns if doom.outcome is Outcome.TIMEOUT else doom.outcome is Outcome.RETURNED
-            )
-            if not on_time:
-                over.outcome, over.error = (
-                    doom.outcome,
-                    {"type": "", "message": doom.why, "traceback": "", "types": [], "reason": ""},
-                )
-                over.payload = b""
-            doom.finished = over
+            doom.reported(over)
             child.kill()
             return
         self.done.append(over)
@@ -312,18 +277,7 @@ class LocalRunner:
         if self._is_short():
             next_s = self.spawn_again_s - now_s
         for child in self.children.values():
-            if child.doom is not None:
-                next_s = min(next_s, child.doom.next_s - now_s)
-            elif child.queue:
-                first = next(iter(child.queue.values()))
-                options = first.task.options
-                since = child.running()[1]
-                if options.timeout_s is not None:
-                    left_s = options.timeout_s - (now_s - since / 1e9) if since else options.timeout_s
-                    next_s = min(next_s, left_s)
-                if options.memory_bytes:
-                    next_s = min(next_s, MEMORY_CHECK_S)
-                next_s = min(next_s, AHEAD_S if len(child.queue) > 1 or not child.chatty else 1.0)
+            next_s = min(next_s, child.next_look_s(now_s))
         return max(0.0, next_s)
 
     def _look_after(self) -> None:
@@ -333,7 +287,7 @@ class LocalRunner:
         for child in list(self.children.values()):
             if child.doom is not None:
                 if now_ns / 1e9 >= child.doom.next_s:
-                    self._next_stage(child)
+                    child.doom.advance(child)
                 continue
             if not child.queue:
                 continue
@@ -384,10 +338,7 @@ class LocalRunner:
         for child in self.children.values():
             if token in child.queue and (child.doom is None or child.doom.token == token):
                 if child.doom is not None:
-                    if outcome is Outcome.CANCELLED:  # a worker that stops must not make a timeout undone
-                        child.doom.outcome = outcome
-                    if not grace_s:
-                        child.doom.grace_s, child.doom.next_s = 0.0, 0.0
+                    child.doom.hasten(outcome, grace_s)
                     return True
                 one = child.queue[token]
                 self.homeless += child.take_unread(0)
@@ -407,24 +358,7 @@ class LocalRunner:
         if now != doom.token and (now or len(child.queue) > 1):
             return  # it has just finished, and the next one begins: look again
         child.doom = doom
-        self._next_stage(child)
-
-    def _next_stage(self, child: ChildProcess) -> None:
-        doom = child.doom
-        if doom is None:
-            return
-        now_s = time.monotonic()
-        doom.stage += 1
-        if doom.stage == 1 and doom.grace_s > 0:
-            processes.send_signal(child.pid, signal.SIGCONT, child.birth)
-            processes.send_signal(child.pid, signal.SIGINT, child.birth)
-            doom.next_s = now_s + doom.grace_s * 0.6
-        elif doom.stage == 2 and doom.grace_s > 0:
-            processes.kill_tree(child.pid, child.birth, number=signal.SIGTERM)
-            doom.next_s = now_s + doom.grace_s * 0.4
-        else:
-            child.kill()
-            doom.next_s = now_s + 0.5
+        doom.advance(child)
 
     def _retire(self, child: ChildProcess) -> None:
         """End a child that has nothing to do any more; another takes its place."""
@@ -454,25 +388,9 @@ class LocalRunner:
         if doom is not None and doom.finished is not None:
             self.done.append(doom.finished)
         elif victim is not None:
-            now_ns = time.monotonic_ns()
-            if doom is not None and doom.token == token:
-                error = {"type": "", "message": doom.why, "traceback": "", "types": [], "reason": ""}
-                self.done.append(Finished(victim, doom.outcome, since, now_ns, error=error))
-            elif self.closing:
-                self.done.append(Finished(victim, Outcome.RETURNED, since, now_ns))
-            else:
-                about = {
-                    "type": "gigq_nb.errors.JobFailed",
-                    "message": death(code),
-                    "traceback": "",
-                    "types": [],
-                    "reason": "error",
-                }
-                self.done.append(Finished(victim, Outcome.FAILED, since, now_ns, error=about))
+            self.done.append(died(doom, token, victim, since, code, closing=self.closing))
             if leftovers:
                 victim.log.add(f"\n[gigq_nb ended {leftovers} process(es) that the job had left]\n".encode())
-        elif doom is not None:
-            pass  # it was taken back before it began, or reported already
         if child.used or child.retiring:
             self.failures = 0
         elif not self.closing:

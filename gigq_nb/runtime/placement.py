@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from ..policies import LONELY_AFTER_LOSSES
 from ..store.transitions import Claim
-from .childprocess import ChildProcess
+from .childprocess import AHEAD_S, ChildProcess
 from .runner import Assignment, LoadedTask
 
-AHEAD_S = 0.05
 MOST_AHEAD = 256
 COST_FLOOR_S = 0.00002
 MOST_COSTS = 10_000

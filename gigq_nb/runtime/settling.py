@@ -2,21 +2,52 @@
 
 from __future__ import annotations
 
+import logging
 import time
 
+from ..errors import QueueFull
 from ..failpoints import failpoint
 from ..states import Outcome, Reason
 from ..store.filesystem import SPILL_BYTES, Spill
 from ..store.transitions import Ending, Failure, Stored
 from .bell import now_ms
+from .reports import Reports
 from .runner import Finished
+
+ROOM_AGAIN_S = 1.0
+log = logging.getLogger("gigq_nb.worker")
 
 
 class Settlements:
-    """Makes endings of finished attempts."""
+    """What is over, and not in the file yet.
+
+    Attributes:
+        endings: Of finished attempts, for the next transaction.
+        kept: Finished attempts whose large results found no room on the disk.
+        again_s: When that is tried again (monotonic).
+    """
 
     def __init__(self, spill: Spill) -> None:
         self.spill = spill
+        self.endings: list[Ending] = []
+        self.kept: list[Finished] = []
+        self.again_s = 0.0
+
+    def __bool__(self) -> bool:
+        return bool(self.endings or self.kept)
+
+    def take_in(self, finished: list[Finished], reports: Reports) -> None:
+        """Make endings of what is over. A large result that finds no room on the disk is kept, and tried again."""
+        again = time.monotonic() >= self.again_s
+        waiting, self.kept = ([*self.kept, *finished], []) if again else (finished, self.kept)
+        for one in waiting:
+            try:
+                self.endings.append(self.ending(one))
+                reports.keep_last_words(one)
+            except (OSError, QueueFull) as error:
+                log.warning("the result of %s is kept until it can be stored: %s", one.assignment.claim.id, error)
+                self.kept.append(one)
+                self.again_s = time.monotonic() + ROOM_AGAIN_S
 
     def ending(self, one: Finished) -> Ending:
         """What a finished attempt means for its job. A large result is on the disk before its row names it."""

@@ -1,11 +1,29 @@
-"""Ctrl-C and SIGTERM ask a worker to stop."""
+"""How a worker is asked to stop: by a call, by Ctrl-C and SIGTERM, by a word in the file."""
 
 from __future__ import annotations
 
 import signal
 import threading
+from dataclasses import dataclass
 from types import FrameType
 from typing import Any, Protocol
+
+
+@dataclass(slots=True)
+class StopRequest:
+    """Whether a worker is to stop, and why.
+
+    Attributes:
+        how: None; ``"gently"``: what runs gets its grace; ``"now"``: none; ``"done"``: it has stopped.
+        why: In words, for those who look.
+    """
+
+    how: str | None = None
+    why: str | None = None
+
+    def make(self) -> None:
+        """Ask; the second time: at once."""
+        self.how = "now" if self.how else "gently"
 
 
 class Stoppable(Protocol):

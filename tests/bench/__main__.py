@@ -57,7 +57,10 @@ def tell(record: Record) -> None:
 
 
 def print_tables(results: Results) -> None:
-    print(report.terminal(report.figure_rows(results, spreads=False)), end="\n\n")
+    if len(rows := report.figure_rows(results, spreads=False)) > 1:
+        print(report.terminal(rows), end="\n\n")
+    if rows := report.step_rows(results):
+        print(report.terminal(rows), end="\n\n")
     if len(rows := [row for row in report.bar_rows(results) if row[-1] != "not measured"]) > 1:
         print(report.terminal(rows), end="\n\n")
     for problem, where in results.problems().items():

@@ -68,6 +68,7 @@ def full() -> list[Case]:
             for label, size, jobs in (("1 kB", 1000, 100), ("1 MB", 10**6, 10), ("100 MB", 10**8, 1))
         ),
         *(_submitters(count, 3, (*OURS, *PEERS, "sqlite")) for count in (1, 2, 4)),
+        *_steps(10_000),
     ]
 
 
@@ -89,6 +90,7 @@ def bars() -> list[Case]:
         *_recovery(KILLS, 10, ("gigq_nb",)),
         _frame(100_000),
         *(_submitters(count, 2, ("gigq_nb",)) for count in (1, 2, 4)),
+        *_steps(10_000),
         *(replace(case, most_turns=1) for case in million),
     ]
 
@@ -192,6 +194,15 @@ def _view(jobs: int) -> Case:
 
 def _lengths(ms: int, jobs: int, contenders: tuple[str, ...]) -> Case:
     return Case(name=f"jobs of {ms} ms", measure="lengths", size={"ms": ms, "jobs": jobs}, contenders=contenders)
+
+
+#: The cases that say where a job's time goes, by how it was submitted.
+STEPS = {"one by one": "steps, one by one", "in bulk": "steps, bulk"}
+
+
+def _steps(jobs: int) -> Iterator[Case]:
+    for how, name in STEPS.items():
+        yield Case(name=name, measure="steps", size={"jobs": jobs, "bulk": how == "in bulk"}, contenders=("gigq_nb",))
 
 
 def _payload(label: str, size: int, jobs: int, contenders: tuple[str, ...]) -> Case:

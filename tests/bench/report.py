@@ -4,7 +4,9 @@ from collections.abc import Sequence
 
 from tests.bench import contenders
 from tests.bench.bars import bars
+from tests.bench.measures import steps
 from tests.bench.numbers import show
+from tests.bench.plan import STEPS
 from tests.bench.results import Results, Row
 
 READING = """\
@@ -28,7 +30,16 @@ def figure_rows(results: Results, *, spreads: bool = True) -> list[list[str]]:
     columns = results.columns()
     titles = [contenders.COLUMNS[name][0] for name in columns]
     head = ["case", "figure", *titles, "x best durable", "x plain SQLite"]
-    return [head] + [_figure_row(row, columns, spreads) for row in results.rows()]
+    return [head] + [_figure_row(row, columns, spreads) for row in results.rows() if row.case not in STEPS.values()]
+
+
+def step_rows(results: Results) -> list[list[str]]:
+    """Where a job's time goes; empty when that was not measured."""
+    rows = [
+        [figure.title, *(show(results.middle(case, name)) for case in STEPS.values())] for name, figure in steps.FIGURES.items()
+    ]
+    measured = {row.case for row in results.rows()} & set(STEPS.values())
+    return [["us a job", *STEPS], *rows] if measured else []
 
 
 def _figure_row(row: Row, columns: Sequence[str], spreads: bool) -> list[str]:
@@ -47,9 +58,22 @@ def terminal(rows: list[list[str]]) -> str:
     return "\n".join([lines[0], "─" * len(lines[0]), *lines[1:]])
 
 
-def markdown_table(rows: list[list[str]]) -> str:
-    rule = ["---", "---", *["---:"] * (len(rows[0]) - 2)]
+def markdown_table(rows: list[list[str]], *, texts: int = 2) -> str:
+    rule = [*["---"] * texts, *["---:"] * (len(rows[0]) - texts)]
     return "\n".join("| " + " | ".join(row) + " |" for row in (rows[0], rule, *rows[1:]))
+
+
+PROFILE = """\
+## Where a job's microseconds go
+
+Of gigq_nb, two children, workers waiting; each figure is that of all jobs divided by their number. The steps are wall
+time: one that waits for the disk or for a lock has that in it. A step has nothing in it of the steps it calls.
+"""
+
+
+def _profile(results: Results) -> list[str]:
+    rows = step_rows(results)
+    return [PROFILE.strip(), markdown_table(rows, texts=1)] if rows else []
 
 
 def markdown(results: Results, about: dict[str, str], turns: int) -> str:
@@ -62,6 +86,7 @@ def markdown(results: Results, about: dict[str, str], turns: int) -> str:
         "## Figures",
         READING.strip(),
         markdown_table(figure_rows(results)),
+        *_profile(results),
         "## Growth\n\nThe cost of one job, submit and run, while many others stand in the file.",
         "![Cost of a job against the number of others](growth.svg)",
     ]

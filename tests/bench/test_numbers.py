@@ -7,6 +7,7 @@ from tests.bench.measures import Figure
 from tests.bench.numbers import Spread, best, percentile, ratio, show
 from tests.bench.plan import full, quick
 from tests.bench.results import Results
+from tests.bench.stopwatch import Stopwatch
 from tests.bench.turns import Record, _order, _reason
 
 
@@ -14,6 +15,26 @@ def record(
     contender: str, turn: int = 0, *, case: str = "end to end, bulk", measure: str = "end_to_end", **figures: float
 ) -> Record:
     return Record(case=case, measure=measure, contender=contender, turn=turn, seconds=1.0, figures=figures)
+
+
+def test_a_step_has_nothing_in_it_of_the_steps_that_it_calls(monkeypatch):
+    class Worker:
+        def turn(self):
+            clock.append(5)
+            return self.write() + self.write()
+
+        def write(self):
+            clock.append(20)
+            return 1
+
+    clock: list[int] = []
+    monkeypatch.setattr("tests.bench.stopwatch.time.perf_counter_ns", lambda: sum(clock))
+    watch = Stopwatch()
+    watch.wrap(Worker, "turn", "turn")
+    watch.wrap(Worker, "write", "write")
+    assert Worker().turn() == 2
+    Worker().write()
+    assert watch.ns == {"turn": 5, "write": 60}
 
 
 def test_a_spread_is_the_median_and_the_range_of_the_turns():

@@ -61,7 +61,7 @@ class WorkerProcess:
     """``Worker(path, …).start()`` in a process of its own, as a script of a user runs it."""
 
     def __init__(self, path: Path, env: dict[str, str] | None = None, *, log_folder: Path | None = None, **options: Any) -> None:
-        code = f"from gigq_nb import Worker; w = Worker({str(path)!r}, **{options!r}); w.alone = True; w.start()"
+        code = f"from gigq_nb import Worker; w = Worker({str(path)!r}, alone=True, **{options!r}); w.start()"
         self.path = path
         self.log = (log_folder or path.parent) / f"worker-{time.monotonic_ns()}.log"
         with open(self.log, "wb") as log:
