@@ -53,7 +53,13 @@ class HeldTask:
 
 @dataclass(slots=True)
 class Contents:
-    """What a file holds. ``signed``: by table, how many rows are ``ours``, ``foreign``, ``changed`` or ``missing``."""
+    """What a file holds.
+
+    Attributes:
+        signed: By table, how many rows are ``ours``, ``foreign``, ``changed`` or ``missing``.
+        seen: Marks of the foreign rows, each of its place and its bytes: only what has one of them is signed.
+        last: The highest job and the highest attempt.
+    """
 
     path: Path
     key_id: str
@@ -61,6 +67,7 @@ class Contents:
     tasks: list[HeldTask] = field(default_factory=list)
     signed: dict[str, Counter[str]] = field(default_factory=dict)
     arguments_refer_to: set[str] = field(default_factory=set)
+    seen: set[bytes] = field(default_factory=set)
     last: tuple[int, int] = (0, 0)
 
     @property
@@ -146,9 +153,15 @@ def look(queue: JobQueue) -> Contents:
             for n, row in enumerate(signatures.rows(db, table, _last(contents, table))):
                 verdict, parts = reader.judge(table, row)
                 counter[verdict] += 1
+                if verdict == "foreign":
+                    contents.seen.add(_mark(table, row, parts))
                 if n < _MOST_READ and verdict == "foreign" and table != "outputs" and len(parts[-1]) <= _MOST_BYTES:
                     contents.arguments_refer_to.update(names_in(parts[-1]))
     return contents
+
+
+def _mark(table: str, row: signatures.SignedRow, parts: list[bytes]) -> bytes:
+    return signing.digest(f"{table} {row.key} {row.about}".encode(), *parts)[:16]
 
 
 def _last(contents: Contents, table: str) -> int:
@@ -197,7 +210,7 @@ def sign(queue: JobQueue, contents: Contents) -> dict[str, int]:
                 if row.task not in known:
                     continue
                 verdict, parts = reader.judge(table, row)
-                if verdict != "foreign":
+                if verdict != "foreign" or _mark(table, row, parts) not in contents.seen:
                     continue
                 new.append((signing.sign(key, slot, row.about, *parts), row.key))
                 if table == "arguments":

@@ -182,6 +182,23 @@ def test_what_comes_after_the_look_is_not_signed(theirs: tuple[Path, list[str]])
     assert trusting.look(queue).signed["arguments"] == {"ours": 3, "foreign": 1}
 
 
+def test_arguments_that_were_changed_after_the_look_are_not_signed(theirs: tuple[Path, list[str]]) -> None:
+    from gigq_nb.commands import trusting
+
+    path, (*_, pending, trap) = theirs
+    queue = JobQueue(path)
+    contents = trusting.look(queue)
+    with sqlite3.connect(path) as db:  # of a job that was shown, in its row: those of another one
+        db.execute(
+            "update arguments set (payload, size) = (select payload, size from arguments where job = (select seq from jobs where id = ?))"
+            " where job = (select seq from jobs where id = ?)",
+            (trap, pending),
+        )
+    assert trusting.sign(queue, contents)["jobs"] == 3
+    assert trusting.look(queue).signed["arguments"] == {"ours": 3, "foreign": 1}
+    assert queue._loader.arguments([pending])[pending] is None
+
+
 INSTEAD = """
 path, old, what = sys.argv[1:]
 queue = JobQueue(path)
