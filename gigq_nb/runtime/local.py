@@ -217,15 +217,16 @@ class LocalRunner:
         for packet in packets:
             said = messages.read(*packet)
             if said.kind == wire.RESULT or said.kind == wire.ERROR:
-                one = child.queue.remove(said.token)
+                one = child.queue.get(said.token)
                 if one is not None:
+                    over = said.finished_attempt(one)
+                    child.queue.remove(said.token)
                     if said.started:
                         self.placement.learn(one, (said.finished - said.started) / 1e9)
-                    self._over(child, said.finished_attempt(one))
+                    self._over(child, over)
             elif said.kind == wire.OUTPUT:
                 if said.token in child.queue:
-                    bundle, signature, *_ = said.sections()
-                    child.queue[said.token].outputs.put(said.started, bytes(bundle), bytes(signature))
+                    child.queue[said.token].outputs.put(said.started, *said.output())
             elif said.kind == wire.STALE:
                 one = child.queue.remove(said.token)
                 if one is not None:

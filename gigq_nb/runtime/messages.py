@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
-from typing import NamedTuple
+import time
+from typing import Any, NamedTuple
 
-from ..states import Outcome
+from ..states import Outcome, Reason
 from . import wire
 from .runner import Assignment, Finished
+
+_ERROR = {"type": str, "message": str, "traceback": str, "types": list, "reason": str}
 
 
 class Message(NamedTuple):
@@ -22,21 +25,46 @@ class Message(NamedTuple):
 
     def sections(self) -> list[bytes | memoryview]:
         """The five sections; those of a large body stay where they are, in the memory file that came with the packet."""
+        if min(self.sizes) < 0 or sum(self.sizes) != len(self.content):
+            raise ValueError("sections that do not fit")
         begin, parts = 0, []
         for size in self.sizes:
             parts.append(self.content[begin : begin + size])
             begin += size
         return parts
 
+    def output(self) -> tuple[str, bytes]:
+        """The bundle and the signature of an OUTPUT; its place stands in ``started``.
+
+        Raises:
+            ValueError: it is none.
+        """
+        bundle, signature, *_ = self.sections()
+        return str(bundle, "utf-8"), bytes(signature)
+
     def finished_attempt(self, one: Assignment) -> Finished:
-        """The end of an attempt, from a RESULT or an ERROR."""
+        """The end of an attempt, from a RESULT or an ERROR.
+
+        Raises:
+            ValueError: it is none.
+        """
+        if not 0 <= self.started <= self.finished <= time.monotonic_ns():
+            raise ValueError("times of no clock")
         first, second, third, fourth, signature = self.sections()
         if self.kind == wire.ERROR:
             over = Finished(one, Outcome.FAILED, self.started, self.finished, signature=bytes(signature))
-            over.error, over.exception, over.arguments = json.loads(bytes(first)), bytes(second), str(third, "utf-8")
+            over.error, over.exception, over.arguments = _error(bytes(first)), bytes(second), str(third, "utf-8")
             return over
         preview, exact, arguments = [str(part, "utf-8") if part else "" for part in (second, third, fourth)]
         return Finished(one, Outcome.COMPLETED, self.started, self.finished, first, bytes(signature), preview, exact, arguments)
+
+
+def _error(text: bytes) -> dict[str, Any]:
+    error = json.loads(text)
+    if not isinstance(error, dict) or {name: type(value) for name, value in error.items()} != _ERROR:
+        raise ValueError("no error of a child")
+    Reason(error["reason"])
+    return error
 
 
 def read(packet: bytes, body: bytes | memoryview | None) -> Message:

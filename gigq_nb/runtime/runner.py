@@ -67,11 +67,11 @@ class OutputBuffer:
     """What an attempt shows, by place, and what of it changed since the last look."""
 
     def __init__(self) -> None:
-        self.bundles: list[tuple[bytes, bytes]] = []  # each with its signature
+        self.bundles: list[tuple[str, bytes]] = []  # each with its signature
         self.changed: set[int] = set()
         self.shorter = False
 
-    def put(self, place: int, bundle: bytes, signature: bytes) -> None:
+    def put(self, place: int, bundle: str, signature: bytes) -> None:
         """An output for its place; an empty one ends the list there."""
         if not bundle:
             del self.bundles[place:]
@@ -86,7 +86,7 @@ class OutputBuffer:
 
     def rows(self, places: Iterable[int]) -> list[tuple[int, str, bytes]]:
         """What the file keeps of them: (place, bundle, signature)."""
-        return [(place, self.bundles[place][0].decode(), self.bundles[place][1]) for place in places]
+        return [(place, *self.bundles[place]) for place in places]
 
     def take(self) -> tuple[int, list[tuple[int, str, bytes]]]:
         """How many there are, and the rows of those that changed; afterwards nothing has."""
