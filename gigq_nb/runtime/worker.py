@@ -87,6 +87,16 @@ class Worker:
         """What it is called."""
         return self.terms.worker_id
 
+    @property
+    def polling_interval(self) -> float:
+        """Seconds between looks when nobody rings."""
+        return self.terms.polling_interval_s
+
+    @property
+    def concurrency(self) -> int:
+        """How many children run jobs at the same time."""
+        return self.terms.concurrency
+
     def start(self) -> None:
         """Work until stopped (Ctrl-C, SIGTERM, :meth:`stop`, ``%gigq worker stop``). Blocks."""
         if self.terms.alone:  # its objects are many, and none of them stands in a circle

@@ -2,7 +2,6 @@
 
 import json
 import struct
-import time
 from pathlib import Path
 
 import pytest
@@ -44,16 +43,16 @@ def test_an_error_and_a_result_are_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "made_up",
     [
-        packet(wire.ERROR, b"{}"),
-        packet(wire.ERROR, b"[]"),
-        packet(wire.ERROR, b"\xff"),
-        packet(wire.ERROR, json.dumps(ERROR | {"reason": "because"}).encode()),
-        packet(wire.ERROR, json.dumps(ERROR | {"types": None}).encode()),
-        packet(wire.RESULT, b"p", b"\xff"),
-        packet(wire.RESULT, b"p", sizes=(-1, 2, 0, 0, 0)),
-        packet(wire.RESULT, b"p", sizes=(2**40, 0, 0, 0, 0)),
-        packet(wire.RESULT, b"p", started=2, finished=1),
-        packet(wire.RESULT, b"p", finished=time.monotonic_ns() + 10**15),
+        pytest.param(packet(wire.ERROR, b"{}"), id="empty"),
+        pytest.param(packet(wire.ERROR, b"[]"), id="a list"),
+        pytest.param(packet(wire.ERROR, b"\xff"), id="no text"),
+        pytest.param(packet(wire.ERROR, json.dumps(ERROR | {"reason": "because"}).encode()), id="a reason that is none"),
+        pytest.param(packet(wire.ERROR, json.dumps(ERROR | {"types": None}).encode()), id="no types"),
+        pytest.param(packet(wire.RESULT, b"p", b"\xff"), id="a preview that is no text"),
+        pytest.param(packet(wire.RESULT, b"p", sizes=(-1, 2, 0, 0, 0)), id="less than nothing"),
+        pytest.param(packet(wire.RESULT, b"p", sizes=(2**40, 0, 0, 0, 0)), id="more than there is"),
+        pytest.param(packet(wire.RESULT, b"p", started=2, finished=1), id="ended before it began"),
+        pytest.param(packet(wire.RESULT, b"p", finished=2**62), id="in the future"),
     ],
 )
 def test_what_is_no_end_of_an_attempt_is_refused(made_up: bytes) -> None:
