@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from . import finding, submission, upkeep
 from .compat import job_dict, status_dict
-from .errors import InvalidArgument, InvalidType
+from .errors import GigQError, InvalidArgument, InvalidType
 from .given import moment_ms, statuses, text_id, unknown
 from .handle import Batch, JobHandle
 from .job import Job, JobRow
@@ -395,7 +396,7 @@ class JobQueue:
 
     @functools.cached_property
     def _submit(self) -> submission.Submitter:
-        return submission.Submitter(self._database, lambda: self._bell.ring("w"))
+        return submission.Submitter(self._database, self._announce)
 
     @functools.cached_property
     def _waiting(self) -> Waiting:
@@ -408,6 +409,11 @@ class JobQueue:
     @functools.cached_property
     def _loader(self) -> Loader:
         return Loader(self)
+
+    def _announce(self) -> None:
+        """Wake the workers. It was stored, and must not look as if it was not: who is not woken looks by itself."""
+        with contextlib.suppress(OSError, GigQError):
+            self._bell.ring("w")
 
     @property
     def _bell(self) -> Bell:

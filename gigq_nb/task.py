@@ -196,7 +196,9 @@ def _fits_plainly(function: Callable[..., Any], args: Sequence[Any], kwargs: Map
     if kwargs or type(function) is not types.FunctionType or function.__dict__:  # where __wrapped__ and __signature__ stand
         return False
     code = function.__code__
-    return code.co_argcount == len(args) and not code.co_kwonlyargcount and not code.co_flags & _STARS
+    if code.co_argcount != len(args) or code.co_kwonlyargcount or code.co_flags & _STARS:
+        return False
+    return "parent_results" not in code.co_varnames[: code.co_argcount]  # it may be given twice
 
 
 @overload

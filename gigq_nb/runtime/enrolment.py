@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import sys
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from .. import payload
 from ..errors import GigQError, QueueBusy, QueueFull, QueueReplaced
@@ -36,14 +37,12 @@ class Terms:
     linger_s: float
     log_file: str | None
     alone: bool
-    key: bytes = field(repr=False)
-    key_id: str
 
 
 class Enrolment:
     """Registers a worker. Its ``number`` is new each time and never used again: whose attempts are whose hangs on it."""
 
-    def __init__(self, database: Database, terms: Terms) -> None:
+    def __init__(self, database: Database, terms: Terms, key_id: str) -> None:
         self.database = database
         me, now = processes.me(), now_ms()
         with database.write(durable=False) as db:
@@ -52,10 +51,11 @@ class Enrolment:
                 name = f"{terms.worker_id}-{uuid.uuid4().hex[:6]}"
             self.number = workers.register(
                 db, name, me, python=payload.PYTHON, prefix=sys.prefix, concurrency=terms.concurrency, terminal=terms.terminal,
-                log=terms.log_file, now=now, key_id=terms.key_id, any_prefix=terms.any_environment,
+                log=terms.log_file, now=now, key_id=key_id, any_prefix=terms.any_environment,
             )  # fmt: skip
             transitions.promote(db, now)
-        database.make_wal_room()
+        with contextlib.suppress(GigQError):  # it makes what follows faster, no more
+            database.make_wal_room()
         self.mark = processes.mark_of(me, self.number, database.path)  # by which its processes are found after its death
         log.info(
             "worker %s (%d) started: pid %d, %d children, %s",

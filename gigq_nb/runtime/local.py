@@ -183,58 +183,58 @@ class LocalRunner:
 
     def _read(self, child: ChildProcess) -> bool:
         """All packets that a child sent; its log first, so that it is complete when the job is reported."""
-        packets = []
-        while True:
-            try:
-                packet, body = wire.receive(child.sock)
-            except (BlockingIOError, ConnectionResetError):
-                break
-            if not packet:
-                break
-            packets.append((packet, body))
-            if len(packets) >= 2 * MOST_AHEAD:
-                break
-        if not packets:
+        packets, spoilt = messages.receive(child.sock, 2 * MOST_AHEAD)
+        guilty = True
+        if not packets and spoilt is None:
             return False
         self._listen_to(child)
         self._look_how_far(child)
-        try:
-            self._take(child, packets)
-        except (struct.error, ValueError) as error:  # a job wrote to a descriptor that is not its own
-            log.warning("child %d sent what is no message (%s); it is ended", child.pid, error)
-            self._end_spoilt(child)
+        for packet in packets:
+            try:
+                if self._take(child, *packet):
+                    guilty = spoilt is None
+            except (struct.error, ValueError) as error:
+                spoilt, guilty = error, True
+        if spoilt is not None:  # a job wrote to a descriptor that is not its own
+            log.warning("child %d sent what is no message (%s); it is ended", child.pid, spoilt)
+            self._end_spoilt(child, guilty=guilty)
         return True
 
-    def _end_spoilt(self, child: ChildProcess) -> None:
-        """What it says cannot be believed any more."""
+    def _end_spoilt(self, child: ChildProcess, *, guilty: bool) -> None:
+        """What it says cannot be believed any more. What runs there did it, unless the end of an attempt came after that."""
         token = child.running()[0]
         if child.doom is None and token in child.queue:
-            why = "wrote into a descriptor that it had not opened (the line to its worker); its processes were ended"
-            self._doom(child, Doom(token, Outcome.FAILED, why, 0.0, time.monotonic_ns()))
+            if guilty:
+                why = "wrote into a descriptor that it had not opened (the line to its worker); its processes were ended"
+                self._doom(child, Doom(token, Outcome.FAILED, why, 0.0, time.monotonic_ns()))
+            else:
+                self._doom(child, Doom(token, Outcome.RETURNED, "its process was spoilt by another job", 0.0, 0))
         child.kill()
 
-    def _take(self, child: ChildProcess, packets: list[tuple[bytes, bytes | memoryview | None]]) -> None:
-        for packet in packets:
-            said = messages.read(*packet)
-            if said.kind == wire.RESULT or said.kind == wire.ERROR:
-                one = child.queue.get(said.token)
-                if one is not None:
-                    over = said.finished_attempt(one)
-                    child.queue.remove(said.token)
-                    if said.started:
-                        self.placement.learn(one, (said.finished - said.started) / 1e9)
-                    self._over(child, over)
-            elif said.kind == wire.OUTPUT:
-                if said.token in child.queue:
-                    child.queue[said.token].outputs.put(said.started, *said.output())
-            elif said.kind == wire.STALE:
-                one = child.queue.remove(said.token)
-                if one is not None:
-                    one.sent = False
-                    self.homeless.append(one)
-                self._retire(child)
-            else:
-                raise ValueError(f"kind {said.kind!r}")
+    def _take(self, child: ChildProcess, packet: bytes, body: bytes | memoryview | None) -> bool:
+        """What one packet says. Returns whether it was the end of an attempt."""
+        said = messages.read(packet, body)
+        if said.kind == wire.RESULT or said.kind == wire.ERROR:
+            one = child.queue.get(said.token)
+            if one is not None:
+                over = said.finished_attempt(one)
+                child.queue.remove(said.token)
+                if said.started:
+                    self.placement.learn(one, (said.finished - said.started) / 1e9)
+                self._over(child, over)
+                return True
+        elif said.kind == wire.OUTPUT:
+            if said.token in child.queue:
+                child.queue[said.token].outputs.put(said.started, *said.output())
+        elif said.kind == wire.STALE:
+            one = child.queue.remove(said.token)
+            if one is not None:
+                one.sent = False
+                self.homeless.append(one)
+            self._retire(child)
+        else:
+            raise ValueError(f"kind {said.kind!r}")
+        return False
 
     def look_how_far(self) -> None:
         """What running jobs say about their progress, from the pages that they share with us."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import time
 from typing import Any, NamedTuple
 
@@ -60,11 +61,36 @@ class Message(NamedTuple):
 
 
 def _error(text: bytes) -> dict[str, Any]:
-    error = json.loads(text)
+    try:
+        error = json.loads(text)
+        json.dumps(error, ensure_ascii=False).encode()  # half a surrogate pair is no text for SQLite
+    except RecursionError:
+        raise ValueError("no error of a child") from None
     if not isinstance(error, dict) or {name: type(value) for name, value in error.items()} != _ERROR:
         raise ValueError("no error of a child")
     Reason(error["reason"])
     return error
+
+
+Packet = tuple[bytes, bytes | memoryview | None]
+
+
+def receive(sock: socket.socket, most: int) -> tuple[list[Packet], Exception | None]:
+    """The packets that came, and what was wrong with one that could not be taken: a descriptor that is no memory file."""
+    packets: list[Packet] = []
+    wrong: Exception | None = None
+    for _ in range(most):
+        try:
+            packet = wire.receive(sock)
+        except (BlockingIOError, ConnectionResetError):
+            break
+        except (OSError, ValueError) as error:
+            wrong = error
+            continue
+        if not packet[0]:
+            break
+        packets.append(packet)
+    return packets, wrong
 
 
 def read(packet: bytes, body: bytes | memoryview | None) -> Message:

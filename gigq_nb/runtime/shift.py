@@ -7,6 +7,7 @@ are kept and written later: a job that finished is never run again for that.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sys
 import time
@@ -14,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from .. import payload
 from ..errors import GigQError, QueueBusy, QueueFull, QueueReplaced
 from ..failpoints import failpoint
 from ..job import Options
@@ -62,39 +64,54 @@ class Shift:
     Args:
         database: The queue's file; its connection is kept.
         terms: On which the worker works.
+        key: Whose jobs it can run.
         request: Whether it is to stop.
         limit: Claim at most so many jobs, and end when they are done or none is there.
         ready: Called once, when the worker stands in the file with its children.
 
     Attributes:
+        ready: None after it was called.
         claimed: How many jobs were.
         abandoned: Others have its jobs, or its file is gone: only a new shift, of a new worker, may go on.
     """
 
     def __init__(
-        self, database: Database, terms: Terms, request: StopRequest, limit: int | None, ready: Callable[[], None] | None
+        self,
+        database: Database,
+        terms: Terms,
+        key: bytes,
+        request: StopRequest,
+        limit: int | None,
+        ready: Callable[[], None] | None,
     ) -> None:
-        self.database, self.terms, self.request, self.limit = database, terms, request, limit
-        self._ready = ready
+        self.database, self.terms, self.request, self.limit, self.ready = database, terms, request, limit, ready
         self.claimed = 0
         self.abandoned = False
-        self.bell = Bell(database.path)
-        self.ear = self.bell.listen("w")
-        self.enrolment = Enrolment(database, terms)
-        self.ring(PEERS)
-        self.runner = LocalRunner(terms.concurrency, self.enrolment.mark, terms.key, alone=terms.alone)
-        self.runner.listen(self.ear.fileno())
-        spill = Spill(database.path)
-        self.claims = Claims(spill, terms.key_id, None if terms.any_environment else sys.prefix)
-        self.settlements = Settlements(spill)
-        self.neighbours = Neighbours(self.runner, terms.lease_s)
-        self.reports = Reports(self.runner)
-        self.presence = Presence(database, self.runner, self.enrolment.number, terms.linger_s)
-        self.pace = Pace(terms.polling_interval_s, terms.lease_s)
         self._writes = 0
         self._stop_end_s = 0.0
         self._check_requests = True
-        self.runner.fill()
+        key_id = payload.key_id(key)
+        with contextlib.ExitStack() as undo:
+            undo.callback(database.close)
+            self.bell = Bell(database.path)
+            undo.callback(self.bell.close)
+            self.ear = self.bell.listen("w")
+            undo.callback(self.ear.close)
+            self.enrolment = Enrolment(database, terms, key_id)
+            undo.callback(lambda: self.enrolment.say_goodbye([], "could not begin"))
+            self.ring(PEERS)
+            self.runner = LocalRunner(terms.concurrency, self.enrolment.mark, key, alone=terms.alone)
+            undo.callback(self.runner.close)
+            self.runner.listen(self.ear.fileno())
+            spill = Spill(database.path)
+            self.claims = Claims(spill, key_id, None if terms.any_environment else sys.prefix)
+            self.settlements = Settlements(spill)
+            self.neighbours = Neighbours(self.runner, terms.lease_s)
+            self.reports = Reports(self.runner)
+            self.presence = Presence(database, self.runner, self.enrolment.number, terms.linger_s)
+            self.pace = Pace(terms.polling_interval_s, terms.lease_s)
+            self.runner.fill()
+            undo.pop_all()
 
     def ring(self, what: bytes = WORK) -> None:
         """Wake this worker, the others, and (with ``PEERS``) whoever looks at them."""
@@ -112,6 +129,7 @@ class Shift:
     def close(self) -> None:
         """End all children; settle what is over, and say goodbye in the file."""
         self.presence.close()
+        self.neighbours.close()
         self.runner.close()
         if not self.abandoned:
             self.enrolment.say_goodbye(self.settlements.endings, self.request.why or "stopped")
@@ -296,7 +314,7 @@ class Shift:
         del self.runner.homeless[: len(this.homeless)]
         del self.runner.born[: len(this.born)]
         del self.runner.gone[: len(this.gone)]
-        ready, self._ready = self._ready, None
+        ready, self.ready = self.ready, None
         if ready is not None:
             ready()
 
@@ -372,6 +390,7 @@ class Shift:
         if not self._stop_end_s:
             self._stop_end_s = now_s + (0.0 if self.request.how == "now" else self.terms.stop_grace_s)
             self.runner.draining = True
+            self.presence.close()  # nobody asks any more whether it is needed
             log.info("asked to stop (%s)", self.request.how)
             if self.request.why != NOBODY:
                 self.request.why = "asked to stop"

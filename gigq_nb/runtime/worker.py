@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import gc
+import logging
+import time
 import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from .. import payload
+from ..errors import QueueBusy, QueueFull
 from ..policies import duration_s, whole_number
 from ..store.db import Database
 from .enrolment import Terms
+from .pace import RETRY_S
 from .peers import LEASE_S
 from .shift import Shift
 from .signals import StopRequest, StopSignals
 
 LINGER_S = 5.0
 STOP_GRACE_S = 10.0
+log = logging.getLogger("gigq_nb.worker")
 
 
 class Worker:
@@ -57,8 +62,6 @@ class Worker:
         log_file: str | None = None,
         alone: bool = False,
     ) -> None:
-        self.database = Database(path, keep=True)
-        key = payload.load_key()
         self.terms = Terms(
             worker_id=worker_id or f"worker-{uuid.uuid4().hex[:12]}",
             concurrency=whole_number(concurrency, "concurrency", 1, 1000),
@@ -70,10 +73,10 @@ class Worker:
             linger_s=duration_s(linger, "linger", least=0.0, most=86_400),
             log_file=log_file,
             alone=alone,
-            key=key,
-            key_id=payload.key_id(key),
         )
+        self.database = Database(path, keep=True)
         self.ready: Callable[[], None] | None = None  # called once, when its children stand in the file
+        self._key = payload.load_key()
         self._request = StopRequest()
         self._shift: Shift | None = None
 
@@ -108,8 +111,9 @@ class Worker:
     def stop(self) -> None:
         """Ask the worker to stop: from a signal handler or another thread. The second time: at once."""
         self._request.make()
-        if self._shift is not None:
-            self._shift.ring()
+        shift = self._shift  # it may end meanwhile, in another thread
+        if shift is not None:
+            shift.ring()
 
     def process_one(self) -> bool:
         """Run at most one job to its end, in a child. Returns whether there was one."""
@@ -123,20 +127,39 @@ class Worker:
         """One shift; another one after one that had to be abandoned. Returns how many jobs were claimed."""
         claimed = 0
         try:
+            shift = self._begin(limit)
             while True:
-                self._shift = shift = Shift(self.database, self.terms, self._request, limit, self.ready)
-                self.ready = None
+                self._shift = shift
                 try:
                     shift.work()
                 except Exception as error:
                     self._request.why = f"ended by an error: {error}"
                     raise
                 finally:
-                    self._shift = None
+                    self._shift, self.ready = None, shift.ready
                     shift.close()
                 claimed += shift.claimed
-                if not shift.abandoned:
+                if not shift.abandoned or (limit is not None and claimed >= limit):
                     return claimed
-                self.database = Database(self.path, create=False, keep=True)  # what stands there now, or why nothing does
+                shift = self._begin_again(limit)
         finally:
             self._request = StopRequest()  # it may be started again, as GigQ's can
+
+    def _begin(self, limit: int | None) -> Shift:
+        return Shift(self.database, self.terms, self._key, self._request, limit, self.ready)
+
+    def _begin_again(self, limit: int | None) -> Shift:
+        """With what stands in the file's place now; while that cannot be written, as long as it takes.
+
+        Raises:
+            NotAQueue, …: nothing stands there, or something else.
+        """
+        while True:
+            try:
+                self.database = Database(self.path, create=False, keep=True)
+                return self._begin(limit)
+            except (QueueBusy, QueueFull) as error:
+                log.warning("%s", error)
+                if self._request.how:
+                    raise
+                time.sleep(RETRY_S)

@@ -104,9 +104,9 @@ class Wal:
         A disk without that much room will say so when the room is needed.
         """
         with contextlib.suppress(OSError), open(self.name, "r+b", buffering=0) as file:
-            size = os.fstat(file.fileno()).st_size
-            if 0 < size < ROOM_BYTES:  # an empty one has no header yet
-                os.pwrite(file.fileno(), bytes(ROOM_BYTES - size), size)
+            about = os.fstat(file.fileno())
+            if 0 < about.st_size < ROOM_BYTES and about.st_ino == self._inode:  # an empty one has no header yet
+                os.pwrite(file.fileno(), bytes(ROOM_BYTES - about.st_size), about.st_size)
 
     def close(self) -> None:
         """Give the descriptor back."""

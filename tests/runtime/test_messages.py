@@ -45,6 +45,8 @@ def test_an_error_and_a_result_are_read(tmp_path: Path) -> None:
     [
         pytest.param(packet(wire.ERROR, b"{}"), id="empty"),
         pytest.param(packet(wire.ERROR, b"[]"), id="a list"),
+        pytest.param(packet(wire.ERROR, json.dumps(ERROR | {"message": "\ud800"}).encode()), id="half a surrogate pair"),
+        pytest.param(packet(wire.ERROR, b"[" * 20_000), id="deeper than Python goes"),
         pytest.param(packet(wire.ERROR, b"\xff"), id="no text"),
         pytest.param(packet(wire.ERROR, json.dumps(ERROR | {"reason": "because"}).encode()), id="a reason that is none"),
         pytest.param(packet(wire.ERROR, json.dumps(ERROR | {"types": None}).encode()), id="no types"),

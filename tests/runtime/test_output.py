@@ -133,6 +133,29 @@ def test_a_job_that_writes_into_every_descriptor_fails_alone(queue: JobQueue, st
     assert one.process.poll() is None
 
 
+def test_a_job_that_writes_into_every_descriptor_and_returns_is_not_run_again(
+    queue: JobQueue, start: Start, tmp_path: Path
+) -> None:
+    one = start(concurrency=1)
+    runs = tmp_path / "runs"
+
+    def scribbles() -> str:
+        with runs.open("a") as file:
+            file.write("x")
+        for n in range(3, 30):
+            try:
+                os.write(n, b"scribble" * 20)
+            except OSError:
+                pass
+        return "done"
+
+    jobs = [queue.submit(scribbles), *(queue.submit(pow, 2, n) for n in range(5))]
+    assert [job.wait(LIMIT_S) for job in jobs] == [True] * 6
+    assert [job.result() for job in jobs[1:]] == [1, 2, 4, 8, 16], "an innocent job took the blame"
+    assert runs.read_text() == "x"
+    assert one.process.poll() is None
+
+
 @pytest.mark.parametrize(
     "spoils",
     [
