@@ -250,7 +250,8 @@ class Database:
                 db = self._connected()
             self._depth += 1
             try:
-                self._hold()
+                if self._depth == 1:  # not within exclusive()
+                    self._hold()
                 if not nested:
                     db.execute("begin")
                 yield db

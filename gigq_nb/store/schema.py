@@ -41,7 +41,7 @@ def migrate(database: Database) -> None:
     """
     steps = migrations()
     newest = steps[-1][0]
-    with database.read() as db:
+    with database.exclusive(), database.read() as db:  # patient: whoever makes the file at this moment has it for himself
         version = db.execute("pragma user_version").fetchone()[0]
         marked = db.execute("pragma application_id").fetchone()[0] == APPLICATION_ID
         if marked and version <= newest:
