@@ -90,8 +90,6 @@ class Enrolment:
                         workers.rescue(db, peer, now_ms(), "its worker stopped")
                 workers.set_state(db, self.number, "gone", now_ms(), why)
                 db.execute("delete from children where worker = ?", (self.number,))
-            with self.database.write(durable=False, busy_s=1.0):
-                pass
             self.database.checkpoint()
         except GigQError as error:
             log.warning("could not say goodbye in the file: %s", error)

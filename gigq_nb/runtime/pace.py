@@ -35,10 +35,6 @@ class Pace:
         self._retry_s = 0.0
         self._clock_offset_s = 0.0
 
-    def begin(self) -> None:
-        """A new life: beat and look at once."""
-        self.look, self._beat_s = True, 0.0
-
     # ------------------------------------------------------------------------------------------ what was done
 
     def beaten(self, began_s: float) -> None:

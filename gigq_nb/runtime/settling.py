@@ -13,6 +13,7 @@ from ..store.transitions import Ending, Failure, Stored
 from .bell import now_ms
 from .reports import Reports
 from .runner import Finished
+from .stopping import error_of
 
 ROOM_AGAIN_S = 1.0
 log = logging.getLogger("gigq_nb.worker")
@@ -68,7 +69,7 @@ class Settlements:
         if one.outcome is Outcome.RETURNED:
             ending.retry_in_ms = 0
             return ending
-        error = one.error or {"type": "", "message": "", "traceback": "", "types": [], "reason": ""}
+        error = one.error or error_of("", "")
         if one.outcome is Outcome.CANCELLED:
             ending.reason = Reason.USER
             return ending

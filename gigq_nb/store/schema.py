@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import functools
+import random
 import sqlite3
+import time
 from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import NotAQueue, QueueReadOnly, QueueTooNew
+from ..errors import NotAQueue, QueueBusy, QueueReadOnly, QueueTooNew
 from ..failpoints import failpoint
 from .opening import APPLICATION_ID
 
 if TYPE_CHECKING:
     from .db import Database
+
+MAKING_S = 15.0
 
 
 def migrations() -> list[tuple[int, str]]:
@@ -54,6 +58,34 @@ def migrate(database: Database) -> None:
         )
     if version == newest and marked and (journal == "wal" or database.is_read_only):
         return
+    _make(database)
+    with database.write() as db:
+        version = db.execute("pragma user_version").fetchone()[0]
+        for number, script in steps:
+            if number > version:
+                for statement in statements(script):
+                    failpoint("mid_migration")
+                    db.execute(statement)
+                db.execute(f"pragma user_version = {number:d}")
+
+
+def _make(database: Database) -> None:
+    """Mark a file as ours and turn its WAL on.
+
+    That reads first and writes later, for which SQLite does not wait while somebody else writes, whatever its timeout: we do.
+    """
+    end_s = time.monotonic() + MAKING_S
+    while True:
+        try:
+            _mark_and_turn_on_wal(database)
+            return
+        except QueueBusy:
+            if time.monotonic() > end_s:
+                raise
+        time.sleep(random.uniform(0.002, 0.02))
+
+
+def _mark_and_turn_on_wal(database: Database) -> None:
     with database.exclusive() as db:
         # Small pages: a job touches six of them, and a commit writes each as a whole (measured: with 1 KiB pages a durable
         # submit costs 0.17 ms instead of 0.2 to 0.27 with 4 KiB). Only a file without pages takes it.
@@ -67,14 +99,6 @@ def migrate(database: Database) -> None:
         failpoint("after_mark")
         if db.execute("pragma journal_mode = wal").fetchone()[0] != "wal":
             raise QueueReadOnly(f"{database.path}: this file system has no shared memory for SQLite's WAL; use a local disk")
-    with database.write() as db:
-        version = db.execute("pragma user_version").fetchone()[0]
-        for number, script in steps:
-            if number > version:
-                for statement in statements(script):
-                    failpoint("mid_migration")
-                    db.execute(statement)
-                db.execute(f"pragma user_version = {number:d}")
 
 
 def require_our_schema(db: sqlite3.Connection, path: Path, version: int) -> None:

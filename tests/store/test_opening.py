@@ -16,6 +16,7 @@ from gigq_nb.errors import (
     InvalidType,
     NetworkFileSystem,
     NotAQueue,
+    QueueBusy,
     QueueCorrupt,
     QueueError,
     QueueReadOnly,
@@ -294,6 +295,33 @@ def test_a_file_of_another_user_is_not_opened(queue_path: Path, need: Callable[[
 
 
 # -------------------------------------------------------------------------------------------------- migrations
+
+
+def test_whoever_makes_a_file_waits_for_somebody_who_writes_to_it_just_then(queue_path: Path) -> None:
+    """SQLite does not: the change to WAL reads first and writes later, and is refused at once."""
+    other = sqlite3.connect(queue_path, isolation_level=None, check_same_thread=False)
+    other.execute(f"pragma application_id = {schema.APPLICATION_ID}")  # half made: marked, and without its WAL
+    os.chmod(queue_path, 0o600)
+    other.execute("begin immediate")
+    refused = []
+
+    def make(database: Database) -> None:
+        try:
+            mark(database)
+        except QueueBusy as error:
+            refused.append(error)
+            if other.in_transaction:
+                other.execute("rollback")
+            raise
+
+    mark = schema._mark_and_turn_on_wal
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(schema, "_mark_and_turn_on_wal", make)
+        queue = JobQueue(queue_path)
+    assert refused, "it was not in the way"
+    other.close()
+    assert queue.submit(len, "abc").status == "pending"
+    queue.close()
 
 
 def test_twenty_processes_that_make_the_same_file_at_once_make_one_queue(queue_path: Path) -> None:
