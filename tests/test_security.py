@@ -221,7 +221,8 @@ TAMPERED: dict[str, str] = {
     "the folder": "update tasks set folder = '/' where id = :task",
     "the sys.path": "update tasks set sys_path = '[\"/tmp\"]' where id = :task",
     "the task's name": "update tasks set name = 'innocent' where id = :task",
-    "the task's digest": "update tasks set digest = cast(x'00' || substr(digest, 2) as blob) where id = :task",
+    "the task's digest": "update tasks set digest = cast(case substr(digest, 1, 1) when x'00' then x'01' else x'00' end"
+    " || substr(digest, 2) as blob) where id = :task",
 }
 
 

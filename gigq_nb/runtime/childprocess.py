@@ -27,7 +27,6 @@ MOST_KNOWN_BYTES = 256 * 2**20
 MARK_VARIABLE = "GIGQ_NB_CHILD"
 _ENTRY = "import sys; sys.path.append({path!r}); from gigq_nb.runtime.child import main; main(sys.argv[1:])"
 _LOG_PIPE_BYTES = 1024 * 1024
-_UNDECIDED_BYTES = 64 * 1024
 
 
 class Given(dict[int, Assignment]):
@@ -74,9 +73,9 @@ class ChildProcess:
     used: int = 0
     retiring: bool = False
     chatty: bool = False
-    rest: bytes = b""
+    rest: bytes = b""  # of its log: what may be the beginning of a mark
+    unsure: bytes = b""  # of its log: printed by the job of the next mark, if that comes at once
     logged: int = 0
-    waiting_ns: int = 0
     far_n: int = 0
     long: int = 0
 
@@ -165,6 +164,7 @@ class ChildProcess:
             try:
                 data = os.read(self.log, _LOG_PIPE_BYTES)
             except BlockingIOError:
+                self.unsure = b""
                 break
             except OSError:
                 data = b""
@@ -173,25 +173,28 @@ class ChildProcess:
             budget -= len(data)
             data = self.rest + data
             self.rest = b""
-            if len(data) == data.count(self.nonce) * wire.MARK.size:
-                self.logged = wire.MARK.unpack_from(data, len(data) - wire.MARK.size)[1]
+            last = len(data) - wire.MARK.size
+            if not self.unsure and data.startswith(self.nonce, last) and len(data) == data.count(self.nonce) * wire.MARK.size:
+                self.logged = wire.MARK.unpack_from(data, last)[1]  # nothing but marks: the jobs printed nothing
                 if len(data) < _LOG_PIPE_BYTES:
                     break
                 continue
             printed = True
             while (at := data.find(self.nonce)) >= 0 and len(data) >= at + wire.MARK.size:
                 token = self.logged = wire.MARK.unpack_from(data, at)[1]
-                if at and token in self.queue:
-                    self.queue[token].log.add(data[:at])
+                if (said := self.unsure + data[:at]) and token in self.queue:
+                    self.queue[token].log.add(said)
+                self.unsure = b""
                 data = data[at + wire.MARK.size :]
             keep = len(data) - at if at >= 0 else next((n for n in range(15, 0, -1) if data.endswith(self.nonce[:n])), 0)
             if keep:
                 data, self.rest = data[:-keep], data[-keep:]
-            if data and not before and not self.running()[0]:
-                # Between two jobs: of what has just ended, and its mark is on its way; or of what the last one left running.
-                self.rest = (data + self.rest)[-_UNDECIDED_BYTES:]
-            elif data and (target := self._printing()) is not None:
-                target.log.add(data)
+            self.unsure = b""  # no mark came: it was of what an earlier job had left running
+            if data and (target := self._printing()) is not None:
+                if target.claim.token in (before, self.running()[0]):
+                    target.log.add(data)
+                else:  # it is over already, and its mark is in the pipe; or it has not begun, and this is not its output
+                    self.unsure = data
         return printed
 
     def _printing(self) -> Assignment | None:
