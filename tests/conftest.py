@@ -3,6 +3,7 @@
 import importlib.util
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,6 +17,9 @@ from tests.leftovers import describe, kill, wait_until_gone
 
 # A worker that was asked to stop gives what it runs a grace period of its own.
 PATIENCE_S = 10.0
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # started by a shell with `&`: Ctrl-C would reach no process of a test
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
