@@ -6,6 +6,7 @@ job it waits for halves the time from submit to result on an idle queue.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import time
@@ -31,25 +32,29 @@ class Closer:
     """Closes connections of kernels after a burst, in one thread that ends when nothing is open."""
 
     def __init__(self) -> None:
-        self._condition = threading.Condition(threading.Lock())
+        # `with` on a plain lock cannot be cut in two by a Ctrl-C. Entering a condition can: its lock would stay held.
+        self._lock = threading.Lock()
+        self._condition = threading.Condition(self._lock)
         self._open: set[Closable] = set()
         self._thread: threading.Thread | None = None
 
     def watch(self, database: Closable) -> None:
         if database in self._open and self._thread is not None:
             return
-        with self._condition:
+        with self._lock:
             self._open.add(database)
             if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="gigq_nb burst", daemon=True)
-                self._thread.start()
+                thread = threading.Thread(target=self._run, name="gigq_nb burst", daemon=True)
+                with contextlib.suppress(RuntimeError):  # no thread is to be had now: the next operation asks again
+                    thread.start()
+                    self._thread = thread
             else:
                 self._condition.notify()
 
     def _run(self) -> None:
         idle_turns = 0
         while True:
-            with self._condition:
+            with self._lock:
                 waiting = list(self._open)
                 if not waiting:
                     idle_turns += 1
@@ -61,11 +66,11 @@ class Closer:
             idle_turns = 0
             pauses = []
             for database in waiting:
-                with self._condition:  # taken out first: a burst that starts now puts it back
+                with self._lock:  # taken out first: a burst that starts now puts it back
                     self._open.discard(database)
                 left_s = database.close_if_idle()
                 if left_s is not None:
-                    with self._condition:
+                    with self._lock:
                         self._open.add(database)
                     pauses.append(left_s)
             if pauses:
